@@ -1,0 +1,309 @@
+/* octet: runs small language models on ordinary CPUs.
+ *
+ * Two nouns: a model (weights and vocabulary, read from a file that stays mapped, shareable) and a
+ * session (one sequence of tokens with its KV cache and logits). The main verb, octet_session_sync,
+ * takes the whole token sequence and computes only what the session does not hold yet.
+ *
+ *     struct octet_err err;
+ *     struct octet_model *model;
+ *     if (octet_model_open("model.gguf", NULL, &model, &err) != OCTET_OK) puts(err.message);
+ *
+ * Ownership: every *_open has one *_close that accepts NULL. Strings and arrays that a function
+ * returns by pointer belong to the object asked and live as long as it does, unless the comment
+ * says otherwise. A struct octet_tokens belongs to the caller: zero it first, octet_tokens_free it
+ * last. Nothing else allocates for the caller.
+ *
+ * Errors: functions that can fail return a status and, where the last argument is a struct
+ * octet_err (NULL is allowed), write one line there: what, where, expected, found. The library
+ * never prints and never exits. An options argument of NULL means defaults; take a struct with
+ * defaults from the *_DEFAULTS macros.
+ *
+ * Threads: a model may be used from several threads; its steps run one at a time. A session,
+ * sampler or stream belongs to one thread at a time. A session must be closed before its model.
+ */
+#ifndef OCTET_H
+#define OCTET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define OCTET_VERSION "0.1.0"
+
+/* ---- Status --------------------------------------------------------------------------------- */
+
+#define OCTET_STATUS_MAP(X)                                                                        \
+    X(OK, "ok")                                                                                    \
+    X(EARG, "wrong argument")                                                                      \
+    X(EIO, "input or output failed")                                                               \
+    X(EMEM, "out of memory")                                                                       \
+    X(EFORMAT, "malformed file")                                                                   \
+    X(EUNSUPPORTED, "not supported")                                                               \
+    X(ECONTEXT, "context is full")                                                                 \
+    X(ENUMERIC, "the model computed a value that is not a number")                                 \
+    X(ECANCELLED, "cancelled")
+
+enum octet_status {
+#define OCTET_STATUS_ENUM(name, text) OCTET_##name,
+    OCTET_STATUS_MAP(OCTET_STATUS_ENUM)
+#undef OCTET_STATUS_ENUM
+};
+
+struct octet_err {
+    enum octet_status status;
+    char message[504]; // one line, no newline
+};
+
+const char *octet_version(void);
+const char *octet_status_text(enum octet_status status);
+
+/* Called now and then during long work with done of total (bytes or tokens); returning false
+ * cancels it (OCTET_ECANCELLED). */
+typedef bool (*octet_progress_fn)(void *user, uint64_t done, uint64_t total);
+
+/* Makes a read of a mapped model file that was truncated or lost meanwhile end the process with one
+ * line on stderr and exit status 1 instead of SIGBUS. Installs a signal handler: programs call it,
+ * the library itself never does. */
+void octet_guard_mappings(void);
+
+/* ---- Files: what is inside, without running it ------------------------------------------------ */
+
+struct octet_file;
+
+struct octet_tensor_info {
+    const char *name;
+    const char *type;       // "Q4_K"
+    uint32_t n_dims;
+    uint64_t dims[4];       // fastest-varying first, 1 beyond n_dims
+    uint64_t offset, bytes; // in its part of a split file
+    uint32_t part;          // 0-based
+};
+
+/* PATH: a GGUF file or the first part of a split one. Checks all metadata and every tensor's place. */
+enum octet_status octet_file_open(const char *path, struct octet_file **out, struct octet_err *err);
+void octet_file_close(struct octet_file *file);
+size_t octet_file_n_keys(const struct octet_file *file);
+/* The i-th key, its type name ("u32", "array of string") and its value as text (JSON notation,
+ * arrays cut after 8 elements). TEXT belongs to the caller; at most cap-1 bytes are written. */
+enum octet_status octet_file_key(const struct octet_file *file, size_t i, const char **key,
+                                 const char **type, char *text, size_t cap);
+size_t octet_file_n_tensors(const struct octet_file *file);
+enum octet_status octet_file_tensor(const struct octet_file *file, size_t i,
+                                    struct octet_tensor_info *out);
+uint64_t octet_file_bytes(const struct octet_file *file); // all parts together
+/* Reads every quantised block and every float: NaN or infinite values are an EFORMAT naming the
+ * tensor and the row. Slow: reads the whole file. */
+enum octet_status octet_file_check(const struct octet_file *file, octet_progress_fn progress,
+                                   void *user, struct octet_err *err);
+
+/* ---- Model ------------------------------------------------------------------------------------ */
+
+struct octet_model;
+
+struct octet_model_options {
+    int32_t n_threads; // 0: one per core
+    bool vocab_only;   // accept files without tensors; only the text functions work
+};
+#define OCTET_MODEL_OPTIONS_DEFAULTS {0, false}
+
+struct octet_model_info {
+    const char *name; // general.name, "" if absent
+    const char *arch; // "llama", "phi2"
+    const char *isa;  // kernels in use: "scalar", "avx2", "avx512", "neon"
+    int32_t n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ff;
+    int32_t n_experts, n_experts_used; // 0: dense
+    int32_t n_vocab;                   // rows of the output matrix = length of a logits vector
+    int32_t n_ctx_train;
+    int32_t sliding_window; // 0: none
+    int32_t n_threads;
+    uint64_t n_params, file_bytes;
+    uint64_t decode_bytes;        // weight bytes read to compute one token
+    uint64_t kv_bytes_per_token;  // with an f16 cache
+};
+
+enum octet_status octet_model_open(const char *path, const struct octet_model_options *options,
+                                   struct octet_model **out, struct octet_err *err);
+void octet_model_close(struct octet_model *model);
+void octet_model_get_info(const struct octet_model *model, struct octet_model_info *out);
+
+/* ---- Text ------------------------------------------------------------------------------------- */
+
+struct octet_tokens {
+    int32_t *ids;
+    size_t n, cap;
+};
+void octet_tokens_free(struct octet_tokens *tokens);
+enum octet_status octet_tokens_push(struct octet_tokens *tokens, int32_t id);
+
+enum octet_tokenize_flags {
+    OCTET_TOKENIZE_SPECIAL = 1, // names of control tokens in the text become those tokens
+    OCTET_TOKENIZE_BOS = 2,     // BOS (and EOS) where the model's file asks for it
+};
+/* Appends to OUT. TEXT is any bytes, NUL included. */
+enum octet_status octet_tokenize(const struct octet_model *model, const char *text, size_t n_bytes,
+                                 unsigned flags, struct octet_tokens *out, struct octet_err *err);
+
+/* The bytes a token stands for; may be part of a UTF-8 character. Control tokens: empty, unless
+ * SPECIAL. EARG for an id outside the vocabulary. */
+enum octet_status octet_token_bytes(const struct octet_model *model, int32_t id, bool special,
+                                    const char **bytes, size_t *n_bytes);
+/* The vocabulary's own spelling of a token, NUL-terminated, or NULL. */
+const char *octet_token_name(const struct octet_model *model, int32_t id);
+int32_t octet_token_bos(const struct octet_model *model); // -1: none
+int32_t octet_token_eos(const struct octet_model *model); // -1: none
+bool octet_token_ends(const struct octet_model *model, int32_t id); // end of generation
+size_t octet_n_tokens(const struct octet_model *model); // entries of the vocabulary, <= n_vocab
+
+/* Holds back incomplete UTF-8 while text arrives token by token. Zero it first. */
+struct octet_stream {
+    char pending[4];
+    uint8_t n_pending;
+};
+/* OUT takes n_bytes + 4 bytes; returns how many were written, whole characters only; bytes that can
+ * not become UTF-8 come out as U+FFFD, so OUT may need 3 * n_bytes + 12 for hostile input. */
+size_t octet_stream_push(struct octet_stream *stream, const char *bytes, size_t n_bytes, char *out);
+size_t octet_stream_flush(struct octet_stream *stream, char *out); // at most 3 bytes
+
+struct octet_message {
+    const char *role; // "system", "user", "assistant"
+    const char *content;
+};
+/* The name of the chat format the file's metadata asks for, or NULL where it asks for none known:
+ * "mistral-v1", "mistral-v3", "llama-2", "zephyr", "chatml", "phi-2-qa", "phi-2-chat". */
+const char *octet_chat_format(const struct octet_model *model);
+/* i-th format name, NULL past the end. */
+const char *octet_chat_format_name(size_t i);
+/* Appends the prompt for the next assistant turn. FORMAT NULL: the model's own. Names of control
+ * tokens inside contents stay plain text. */
+enum octet_status octet_chat_encode(const struct octet_model *model, const char *format,
+                                    const struct octet_message *messages, size_t n_messages,
+                                    struct octet_tokens *out, struct octet_err *err);
+/* i-th string that ends an answer in this format (beside the end tokens), NULL past the end. */
+const char *octet_chat_stop(const struct octet_model *model, const char *format, size_t i);
+
+/* ---- Session ---------------------------------------------------------------------------------- */
+
+struct octet_session;
+
+enum octet_kv_type { OCTET_KV_F16, OCTET_KV_F32 };
+
+struct octet_session_options {
+    int32_t n_ctx;         // 0: what the model was trained for, at most 4096
+    int32_t prefill_chunk; // tokens per step of a prefill; 0: 512
+    enum octet_kv_type kv_type;
+    octet_progress_fn progress; // during a sync; NULL: none
+    void *user;
+};
+#define OCTET_SESSION_OPTIONS_DEFAULTS {0, 0, OCTET_KV_F16, NULL, NULL}
+
+enum octet_status octet_session_open(struct octet_model *model,
+                                     const struct octet_session_options *options,
+                                     struct octet_session **out, struct octet_err *err);
+void octet_session_close(struct octet_session *session);
+
+/* Makes the session hold exactly these tokens, reusing the longest prefix it has, and leaves the
+ * logits of the last one. ECONTEXT: more tokens than n_ctx; nothing changed. ENUMERIC: NaN or
+ * infinite logits. After any other failure the session holds the tokens up to the failure. */
+enum octet_status octet_session_sync(struct octet_session *session, const int32_t *tokens,
+                                     size_t n_tokens, struct octet_err *err);
+
+/* Several sessions of one model in the same steps, each to its own token sequence. */
+struct octet_span {
+    const int32_t *tokens;
+    size_t n;
+};
+enum octet_status octet_sessions_sync(struct octet_session *const *sessions,
+                                      const struct octet_span *spans, size_t n_sessions,
+                                      struct octet_err *err);
+
+/* As octet_session_sync from an empty session, handing the logits of every position to FN in order.
+ * LOGITS (n_vocab) lives during the call only. */
+typedef void (*octet_logits_fn)(void *user, size_t position, const float *logits);
+enum octet_status octet_session_score(struct octet_session *session, const int32_t *tokens,
+                                      size_t n_tokens, octet_logits_fn fn, void *user,
+                                      struct octet_err *err);
+
+const float *octet_session_logits(const struct octet_session *session); // (n_vocab), NULL if empty
+size_t octet_session_length(const struct octet_session *session);       // tokens held
+int32_t octet_session_n_ctx(const struct octet_session *session);
+uint64_t octet_session_kv_bytes(const struct octet_session *session);
+void octet_session_clear(struct octet_session *session);
+
+/* 64-bit FNV-1a over the bit patterns; start from OCTET_HASH_INIT or an earlier result. */
+#define OCTET_HASH_INIT UINT64_C(0xcbf29ce484222325)
+uint64_t octet_logits_hash(uint64_t hash, const float *logits, size_t n);
+
+/* ---- Sampling --------------------------------------------------------------------------------- */
+
+struct octet_logit_bias {
+    int32_t id;
+    float bias; // added to the logit; -INFINITY forbids
+};
+
+/* Order: logit bias, repetition / frequency / presence penalties, DRY, then either greedy
+ * (temperature 0), or mirostat 2, or top-k, typical, top-p, min-p, temperature, draw. */
+struct octet_sampling {
+    float temperature; // 0: greedy
+    int32_t top_k;     // 0: off
+    float top_p;       // 1: off
+    float min_p;       // 0: off
+    float typical_p;   // 1: off
+    float repeat_penalty;    // 1: off (Keskar et al. 2019)
+    float frequency_penalty; // 0: off, subtracted per occurrence
+    float presence_penalty;  // 0: off, subtracted once
+    int32_t penalty_last_n;  // tokens looked back; 0: off, -1: all
+    float dry_multiplier;    // 0: off
+    float dry_base;
+    int32_t dry_allowed_length;
+    int32_t dry_last_n;      // -1: all
+    int32_t mirostat;        // 0: off, 2: on (Basu et al. 2021)
+    float mirostat_tau, mirostat_eta;
+    uint64_t seed;
+    const struct octet_logit_bias *bias; // (n_bias), copied
+    size_t n_bias;
+};
+#define OCTET_SAMPLING_DEFAULTS                                                                    \
+    {0.8f, 40, 0.95f, 0.05f, 1.0f, 1.0f, 0.0f, 0.0f, 64, 0.0f, 1.75f, 2, -1, 0, 5.0f, 0.1f, 0, NULL, 0}
+
+struct octet_sampler;
+
+/* Values out of range are EARG naming the field. */
+enum octet_status octet_sampler_open(const struct octet_model *model,
+                                     const struct octet_sampling *options,
+                                     struct octet_sampler **out, struct octet_err *err);
+void octet_sampler_close(struct octet_sampler *sampler);
+/* Adds a token to the history the penalties look at: prompt tokens, then each picked one. */
+enum octet_status octet_sampler_accept(struct octet_sampler *sampler, int32_t id);
+/* Picks the next token from logits (n_vocab), which stay as they are. The i-th pick after open
+ * depends on seed, i, history and logits only. Ids that are no token of the vocabulary and unused
+ * padding are never picked; equal logits: the lower id comes first. */
+enum octet_status octet_sampler_pick(struct octet_sampler *sampler, const float *logits,
+                                     int32_t *id, struct octet_err *err);
+
+/* ---- Synthetic models ------------------------------------------------------------------------- */
+
+struct octet_synth_options {
+    const char *arch; // octet_synth_arch(i): "mixtral-8x7b", "mistral-7b", "phi-2", "...-tiny"
+    const char *type; // octet_synth_type(i): "q4_k_m", "q8_0", "f16", ...
+    int32_t n_layers; // 0: the architecture's own
+    uint64_t seed;
+    const char *vocab;       // GGUF file to take the vocabulary from; NULL: a generated one
+    bool experts_split;      // one tensor per expert, as files of December 2023 have it
+    octet_progress_fn progress;
+    void *user;
+};
+const char *octet_synth_arch(size_t i); // NULL past the end
+const char *octet_synth_type(size_t i); // NULL past the end
+/* Writes a GGUF file of seeded random weights, scaled so that activations stay in range. The file
+ * gets its name only when complete. */
+enum octet_status octet_synth(const struct octet_synth_options *options, const char *path,
+                              struct octet_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,12 @@
+/* Read-only mappings of whole files, known by name so that a fault inside one can be explained. */
+#ifndef OCTET_BASE_MAP_H
+#define OCTET_BASE_MAP_H
+
+#include "base/status.h"
+
+/* Maps all of PATH. Empty files and non-regular ones are refused. */
+enum octet_status map_open(const char *path, const uint8_t **bytes, size_t *n_bytes,
+                           struct octet_err *err);
+void map_close(const uint8_t *bytes, size_t n_bytes);
+
+#endif

@@ -1,0 +1,158 @@
+/* Thread pool: workers spin for a moment after each job, because the next one usually follows at
+ * once, then park on a condition variable so that an idle program costs nothing. */
+#include "base/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+enum { SPIN_ROUNDS = 20000 };
+
+struct pool {
+    int n_threads;
+    pthread_t *workers; // (n_threads - 1)
+    int n_started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    atomic_uint job;     // number of the job; workers wait for a change
+    atomic_int running;  // workers still busy with the current job
+    atomic_int n_parked; // workers waiting on WAKE
+    bool stop;
+    pool_fn fn;
+    void *arg;
+};
+
+struct worker_start {
+    struct pool *pool;
+    int index;
+};
+
+int cpu_count(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static unsigned wait_for_job(struct pool *pool, unsigned seen) {
+    for (int i = 0; i < SPIN_ROUNDS; i++) {
+        unsigned job = atomic_load_explicit(&pool->job, memory_order_acquire);
+        if (job != seen) return job;
+        relax();
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->n_parked, 1);
+    while (atomic_load(&pool->job) == seen) pthread_cond_wait(&pool->wake, &pool->lock);
+    atomic_fetch_sub(&pool->n_parked, 1);
+    pthread_mutex_unlock(&pool->lock);
+    return atomic_load(&pool->job);
+}
+
+static void *worker_main(void *start_arg) {
+    struct worker_start start = *(struct worker_start *)start_arg;
+    mem_free(start_arg);
+    struct pool *pool = start.pool;
+    unsigned seen = 0;
+    for (;;) {
+        seen = wait_for_job(pool, seen);
+        if (pool->stop) return NULL;
+        pool->fn(pool->arg, start.index, pool->n_threads);
+        atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
+    }
+}
+
+static void publish_job(struct pool *pool) {
+    atomic_fetch_add(&pool->job, 1);
+    if (atomic_load(&pool->n_parked) == 0) return;
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+struct pool *pool_open(int n_threads) {
+    struct pool *pool = mem_alloc(sizeof *pool);
+    if (!pool) return NULL;
+    pool->n_threads = n_threads;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pool->workers = mem_array((size_t)n_threads, sizeof *pool->workers);
+    if (!pool->workers) {
+        pool_close(pool);
+        return NULL;
+    }
+    for (int i = 1; i < n_threads; i++) {
+        struct worker_start *start = mem_alloc(sizeof *start);
+        if (start) *start = (struct worker_start){pool, i};
+        if (!start || pthread_create(&pool->workers[i - 1], NULL, worker_main, start) != 0) {
+            mem_free(start);
+            pool_close(pool);
+            return NULL;
+        }
+        pool->n_started++;
+    }
+    return pool;
+}
+
+void pool_close(struct pool *pool) {
+    if (!pool) return;
+    pool->stop = true;
+    publish_job(pool);
+    for (int i = 0; i < pool->n_started; i++) pthread_join(pool->workers[i], NULL);
+    pthread_mutex_destroy(&pool->lock);
+    pthread_cond_destroy(&pool->wake);
+    mem_free(pool->workers);
+    mem_free(pool);
+}
+
+int pool_n_threads(const struct pool *pool) { return pool->n_threads; }
+
+void pool_run(struct pool *pool, pool_fn fn, void *arg) {
+    if (pool->n_threads == 1) {
+        fn(arg, 0, 1);
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    atomic_store(&pool->running, pool->n_threads - 1);
+    publish_job(pool);
+    fn(arg, 0, pool->n_threads);
+    for (int i = 0; atomic_load_explicit(&pool->running, memory_order_acquire) != 0; i++) {
+        if (i < SPIN_ROUNDS) relax();
+        else sched_yield();
+    }
+}
+
+struct task_run {
+    pool_task_fn fn;
+    void *arg;
+    size_t n_tasks;
+    atomic_size_t next;
+};
+
+static void run_tasks(void *run_arg, int i_thread, int n_threads) {
+    (void)n_threads;
+    struct task_run *run = run_arg;
+    for (;;) {
+        size_t i = atomic_fetch_add(&run->next, 1);
+        if (i >= run->n_tasks) return;
+        run->fn(run->arg, i, i_thread);
+    }
+}
+
+void pool_tasks(struct pool *pool, size_t n_tasks, pool_task_fn fn, void *arg) {
+    struct task_run run = {fn, arg, n_tasks, 0};
+    if (n_tasks == 1) fn(arg, 0, 0);
+    else pool_run(pool, run_tasks, &run);
+}
