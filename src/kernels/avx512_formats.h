@@ -1,0 +1,442 @@
+/* Loads one block of each quantised format into AVX-512 registers: unsigned codes in element order
+ * and int16 sub-scales. Private to avx512.c; kept apart because it is all of the knowledge about
+ * formats that the kernels have.
+ *
+ * A loader gives code = q + bias, where q is what the format's unpack gives (quant.h) and bias is a
+ * property of the format, so that the u8 x s8 instructions apply. */
+#ifndef OCTET_KERNELS_AVX512_FORMATS_H
+#define OCTET_KERNELS_AVX512_FORMATS_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "quant/blocks.h"
+#include "quant/grids.h"
+
+// The callers specialise on the loader, which works only where it is inlined.
+#define INLINE static inline __attribute__((always_inline))
+
+/* 256 elements. */
+struct chunk {
+    __m512i code[4];    // 64 elements each
+    __m256i scale, min; // int16 for each group of 16; min only where the type has_min
+    float d, dmin;
+};
+
+/* 64 elements: two consecutive blocks of 32. Sub-scales are 1 and mins, where there are any, 1. */
+struct pair {
+    __m512i code;
+    float d[2], dmin[2];
+};
+
+typedef void load_chunk_fn(const void *block, struct chunk *out);
+typedef void load_pair_fn(const void *first, const void *second, struct pair *out);
+
+INLINE float half_at(const uint8_t *p) { return _cvtsh_ss(load_u16(p)); }
+
+/* VALUE's low half for the first 32 elements, HIGH for the others. */
+INLINE __m512i in_halves(int low, int high) {
+    return _mm512_inserti64x4(_mm512_set1_epi16((short)low), _mm256_set1_epi16((short)high), 1);
+}
+
+/* 32 bytes, twice. */
+INLINE __m512i twice(const uint8_t *p) {
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)p));
+}
+
+/* ---- Blocks of 256: planes ----------------------------------------------------------------------- */
+
+/* Adds 1 << SHIFT where bit 2j (first half) or 2j + 1 (second half) of PLANES is set. */
+INLINE __m512i add_bit_plane(__m512i code, __m512i planes, int j, int shift) {
+    __m512i bit = in_halves(0x0101 << 2 * j, 0x0202 << 2 * j);
+    __mmask64 set = _mm512_test_epi8_mask(planes, bit);
+    return _mm512_mask_add_epi8(code, set, code, _mm512_set1_epi8((char)(1 << shift)));
+}
+
+/* Planes of 2 bits: 32 bytes are 128 elements. */
+INLINE void load_2_bit(const uint8_t *qs, __m512i code[4]) {
+    const __m512i mask = _mm512_set1_epi8(3);
+    for (int half = 0; half < 2; half++) {
+        __m512i bytes = twice(qs + 32 * half);
+        code[2 * half] = _mm512_and_si512(_mm512_srlv_epi16(bytes, in_halves(0, 2)), mask);
+        code[2 * half + 1] = _mm512_and_si512(_mm512_srlv_epi16(bytes, in_halves(4, 6)), mask);
+    }
+}
+
+/* Planes of 4 bits: 32 bytes are 64 elements. */
+INLINE void load_4_bit(const uint8_t *qs, __m512i code[4]) {
+    for (int j = 0; j < 4; j++)
+        code[j] = _mm512_and_si512(_mm512_srlv_epi16(twice(qs + 32 * j), in_halves(0, 4)),
+                                   _mm512_set1_epi8(15));
+}
+
+/* 8 unsigned bytes, one for each group of 32, to 16 int16. */
+INLINE __m256i widen_groups_of_32(uint64_t bytes) {
+    __m128i v = _mm_cvtsi64_si128((long long)bytes);
+    return _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(v, v));
+}
+
+INLINE void load_6_bit_scales(const uint8_t *s, struct chunk *out) {
+    uint32_t a = load_u32(s), b = load_u32(s + 4), c = load_u32(s + 8);
+    uint64_t scale_high = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030);
+    uint64_t min_high = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
+    out->scale = widen_groups_of_32((a & 0x3f3f3f3f) | scale_high << 32);
+    out->min = widen_groups_of_32((b & 0x3f3f3f3f) | min_high << 32);
+}
+
+INLINE void load_q2_k(const void *block, struct chunk *out) {
+    const struct block_q2_k *b = block;
+    __m256i scales = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)b->scales));
+    out->scale = _mm256_and_si256(scales, _mm256_set1_epi16(15));
+    out->min = _mm256_srli_epi16(scales, 4);
+    out->d = half_at(b->d);
+    out->dmin = half_at(b->dmin);
+    load_2_bit(b->qs, out->code);
+}
+
+INLINE void load_q3_k(const void *block, struct chunk *out) {
+    const struct block_q3_k *b = block;
+    uint32_t s0 = load_u32(b->scales), s1 = load_u32(b->scales + 4), s2 = load_u32(b->scales + 8);
+    __m128i low = _mm_setr_epi32((int)s0, (int)s1, (int)(s0 >> 4), (int)(s1 >> 4));
+    __m128i high = _mm_setr_epi32((int)(s2 << 4), (int)(s2 << 2), (int)s2, (int)(s2 >> 2));
+    __m128i scales = _mm_or_si128(_mm_and_si128(low, _mm_set1_epi8(0x0f)),
+                                  _mm_and_si128(high, _mm_set1_epi8(0x30)));
+    out->scale = _mm256_cvtepi8_epi16(_mm_sub_epi8(scales, _mm_set1_epi8(32)));
+    out->d = half_at(b->d);
+    load_2_bit(b->qs, out->code);
+    __m512i planes = twice(b->hmask);
+    for (int j = 0; j < 4; j++) out->code[j] = add_bit_plane(out->code[j], planes, j, 2);
+}
+
+INLINE void load_q4_k(const void *block, struct chunk *out) {
+    const struct block_q4_k *b = block;
+    load_6_bit_scales(b->scales, out);
+    out->d = half_at(b->d);
+    out->dmin = half_at(b->dmin);
+    load_4_bit(b->qs, out->code);
+}
+
+INLINE void load_q5_k(const void *block, struct chunk *out) {
+    const struct block_q5_k *b = block;
+    load_6_bit_scales(b->scales, out);
+    out->d = half_at(b->d);
+    out->dmin = half_at(b->dmin);
+    load_4_bit(b->qs, out->code);
+    __m512i planes = twice(b->qh);
+    for (int j = 0; j < 4; j++) out->code[j] = add_bit_plane(out->code[j], planes, j, 4);
+}
+
+INLINE void load_q6_k(const void *block, struct chunk *out) {
+    const struct block_q6_k *b = block;
+    const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8(0x30);
+    out->scale = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)b->scales));
+    out->d = half_at(b->d);
+    for (int half = 0; half < 2; half++) {
+        __m512i ql = _mm512_loadu_si512(b->ql + 64 * half), qh = twice(b->qh + 32 * half);
+        __m512i qh01 = _mm512_sllv_epi16(qh, in_halves(4, 2));
+        __m512i qh23 = _mm512_srlv_epi16(qh, in_halves(0, 2));
+        out->code[2 * half] =
+            _mm512_or_si512(_mm512_and_si512(ql, low), _mm512_and_si512(qh01, high));
+        out->code[2 * half + 1] = _mm512_or_si512(
+            _mm512_and_si512(_mm512_srli_epi16(ql, 4), low), _mm512_and_si512(qh23, high));
+    }
+}
+
+/* ---- Nibbles in runs of 16 bytes, through a table --------------------------------------------- */
+
+/* 32 bytes; each half of 16 becomes 32 elements, low nibbles first. */
+INLINE __m512i split_nibbles(__m256i bytes) {
+    __m512i lanes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3),
+                                             _mm512_castsi256_si512(bytes));
+    lanes = _mm512_srlv_epi64(lanes, _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4));
+    return _mm512_and_si512(lanes, _mm512_set1_epi8(15));
+}
+
+INLINE __m512i look_up(const int8_t codebook[16], int bias, __m512i index) {
+    __m128i table = _mm_add_epi8(_mm_loadu_si128((const void *)codebook),
+                                 _mm_set1_epi8((char)bias));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
+}
+
+/* Nibbles of X, lowest first, to bytes; pairs of bits of X to bytes. */
+INLINE uint64_t spread_nibbles(uint64_t x) {
+    x = (x | x << 16) & 0x0000ffff0000ffff;
+    x = (x | x << 8) & 0x00ff00ff00ff00ff;
+    return (x | x << 4) & 0x0f0f0f0f0f0f0f0f;
+}
+
+INLINE uint64_t spread_bit_pairs(uint64_t x) {
+    x = (x | x << 24) & 0x000000ff000000ff;
+    x = (x | x << 12) & 0x000f000f000f000f;
+    return (x | x << 6) & 0x0303030303030303;
+}
+
+INLINE void load_iq4_xs(const void *block, struct chunk *out) {
+    const struct block_iq4_xs *b = block;
+    uint64_t scales = spread_nibbles(load_u32(b->scales_l)) |
+                      spread_bit_pairs(load_u16(b->scales_h)) << 4;
+    out->scale = _mm256_sub_epi16(widen_groups_of_32(scales), _mm256_set1_epi16(32));
+    out->d = half_at(b->d);
+    for (int j = 0; j < 4; j++)
+        out->code[j] = look_up(quant_iq4_codebook, 128,
+                               split_nibbles(_mm256_loadu_si256((const void *)(b->qs + 32 * j))));
+}
+
+/* ---- Blocks of 256: lattice points ---------------------------------------------------------- */
+
+enum { LATTICE_BIAS = 64 }; // magnitudes are at most 62
+
+/* 64 magnitudes, negated where SIGNS says so, plus the bias. */
+INLINE __m512i signed_points(__m512i magnitudes, uint64_t signs) {
+    const __m512i bias = _mm512_set1_epi8(LATTICE_BIAS);
+    return _mm512_mask_sub_epi8(_mm512_add_epi8(bias, magnitudes), _cvtu64_mask64(signs), bias,
+                                magnitudes);
+}
+
+/* Eight points of 8 elements by 16-bit index. */
+INLINE __m512i gather_8(const uint64_t *grid, __m128i index) {
+    return _mm512_i32gather_epi64(_mm256_cvtepu16_epi32(index), (const void *)grid, 8);
+}
+
+/* Sixteen points of 4 elements. */
+INLINE __m512i gather_4(const uint32_t *grid, __m256i index) {
+    return _mm512_i32gather_epi32(_mm512_cvtepu16_epi32(index), (const void *)grid, 4);
+}
+
+INLINE __m128i bytes_to_16(const uint8_t *p) {
+    return _mm_cvtepu8_epi16(_mm_loadl_epi64((const void *)p));
+}
+
+/* Eight bytes of 7 signs to 8: bit 7 becomes the parity of the others. */
+INLINE uint64_t complete_signs(uint64_t x) {
+    const uint64_t low = 0x0101010101010101;
+    uint64_t p = x ^ (x >> 4 & low * 15);
+    p ^= p >> 2 & low * 63;
+    p ^= p >> 1 & low * 127;
+    return x | (p & low) << 7;
+}
+
+/* The lowest 28 bits of X: four runs of 7 to bytes. */
+INLINE uint64_t spread_sevens(uint64_t x) {
+    x = (x & 0x3fff) | (x & 0xfffc000) << 2;
+    return (x & 0x007f007f) | (x & 0x3f803f80) << 1;
+}
+
+INLINE uint64_t load_u64(const void *p) {
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* Nibbles s of 8 bytes to the scales 2s + 1 of groups of 16. */
+INLINE __m256i odd_nibbles(const uint8_t *p) {
+    __m128i v = _mm_loadl_epi64((const void *)p);
+    v = _mm_and_si128(_mm_unpacklo_epi8(v, _mm_srli_epi16(v, 4)), _mm_set1_epi8(15));
+    return _mm256_cvtepu8_epi16(_mm_or_si128(_mm_add_epi8(v, v), _mm_set1_epi8(1)));
+}
+
+/* Bytes s for groups of 32 to 2s + 1 for groups of 16. */
+INLINE __m256i odd_scales_32(uint64_t s) {
+    return widen_groups_of_32(s << 1 | 0x0101010101010101);
+}
+
+INLINE void load_iq2_xxs(const void *block, struct chunk *out) {
+    const struct block_iq2_xxs *b = block;
+    out->d = half_at(b->d) * 0.125f;
+    uint64_t scales = 0;
+    for (int j = 0; j < 4; j++) {
+        uint64_t first = load_u64(b->qs[2 * j]), second = load_u64(b->qs[2 * j + 1]);
+        __m128i points = _mm_set_epi64x(0, (long long)((first & 0xffffffff) | second << 32));
+        uint64_t signs = spread_sevens(first >> 32) | spread_sevens(second >> 32) << 32;
+        scales |= (first >> 60 | second >> 60 << 8) << 16 * j;
+        out->code[j] = signed_points(gather_8(quant_iq2xxs_grid, _mm_cvtepu8_epi16(points)),
+                                     complete_signs(signs));
+    }
+    out->scale = odd_scales_32(scales);
+}
+
+INLINE void load_iq2_xs(const void *block, struct chunk *out) {
+    const struct block_iq2_xs *b = block;
+    out->d = half_at(b->d) * 0.125f;
+    out->scale = odd_nibbles(b->scales);
+    for (int j = 0; j < 4; j++) {
+        __m128i words = _mm_loadu_si128((const void *)b->qs[8 * j]);
+        __m128i points = _mm_and_si128(words, _mm_set1_epi16(511));
+        __m128i signs = _mm_srli_epi16(words, 9);
+        uint64_t packed = (uint64_t)_mm_cvtsi128_si64(_mm_packus_epi16(signs, signs));
+        out->code[j] = signed_points(gather_8(quant_iq2xs_grid, points), complete_signs(packed));
+    }
+}
+
+INLINE void load_iq2_s(const void *block, struct chunk *out) {
+    const struct block_iq2_s *b = block;
+    const __m128i lift = _mm_setr_epi16(256, 64, 16, 4, 256, 64, 16, 4);
+    out->d = half_at(b->d) * 0.125f;
+    out->scale = odd_nibbles(b->scales);
+    for (int j = 0; j < 4; j++) {
+        // Bits 2l, 2l + 1 of a group's byte go to bits 8, 9 of its run l.
+        long long high = (long long)(b->qh[2 * j] * 0x0001000100010001u);
+        long long high2 = (long long)(b->qh[2 * j + 1] * 0x0001000100010001u);
+        __m128i bits = _mm_and_si128(_mm_mullo_epi16(_mm_set_epi64x(high2, high), lift),
+                                     _mm_set1_epi16(0x300));
+        __m128i points = _mm_or_si128(bytes_to_16(b->qs + 8 * j), bits);
+        out->code[j] =
+            signed_points(gather_8(quant_iq2s_grid, points), load_u64(b->signs + 8 * j));
+    }
+}
+
+INLINE void load_iq3_xxs(const void *block, struct chunk *out) {
+    const struct block_iq3_xxs *b = block;
+    out->d = half_at(b->d) * 0.25f;
+    uint64_t scales = 0;
+    for (int j = 0; j < 4; j++) {
+        uint64_t sas = load_u64(b->sas[2 * j]);
+        uint64_t signs = spread_sevens(sas & 0xfffffff) | spread_sevens(sas >> 32 & 0xfffffff) << 32;
+        scales |= ((sas >> 28 & 15) | sas >> 60 << 8) << 16 * j;
+        __m256i points = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(b->qs + 16 * j)));
+        out->code[j] = signed_points(gather_4(quant_iq3xxs_grid, points), complete_signs(signs));
+    }
+    out->scale = odd_scales_32(scales);
+}
+
+INLINE void load_iq3_s(const void *block, struct chunk *out) {
+    const struct block_iq3_s *b = block;
+    out->d = half_at(b->d);
+    out->scale = odd_scales_32(spread_nibbles(load_u32(b->scales)));
+    for (int j = 0; j < 4; j++) {
+        __m256i points = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(b->qs + 16 * j)));
+        points = _mm256_mask_add_epi16(points, (__mmask16)load_u16(b->qh + 2 * j), points,
+                                       _mm256_set1_epi16(256));
+        out->code[j] = signed_points(gather_4(quant_iq3s_grid, points), load_u64(b->signs + 8 * j));
+    }
+}
+
+/* IQ1: points of -1, 0, 1 in eighths, a run shifted down where its bit in DOWN is set. */
+INLINE __m512i shifted_points(__m128i index, unsigned down) {
+    __m512i eighths = _mm512_slli_epi16(gather_8(quant_iq1s_grid, index), 3);
+    eighths = _mm512_and_si512(eighths, _mm512_set1_epi8((char)0xf8)); // no bits of the neighbour
+    __m512i shift = _mm512_mask_mov_epi64(_mm512_set1_epi8(LATTICE_BIAS + 1), (__mmask8)down,
+                                          _mm512_set1_epi8(LATTICE_BIAS - 1));
+    return _mm512_add_epi8(eighths, shift);
+}
+
+INLINE void load_iq1_s(const void *block, struct chunk *out) {
+    const struct block_iq1_s *b = block;
+    out->d = half_at(b->d) * 0.125f;
+    __m128i qh = _mm_loadu_si128((const void *)b->qh);
+    __m128i s = _mm_and_si128(_mm_srli_epi16(qh, 12), _mm_set1_epi16(7));
+    s = _mm_packus_epi16(s, s);
+    out->scale = odd_scales_32((uint64_t)_mm_cvtsi128_si64(s));
+    for (int j = 0; j < 4; j++) {
+        // Bits 3l.. of a group's word go to bits 8.. of its run l.
+        unsigned first = load_u16(b->qh[2 * j]), second = load_u16(b->qh[2 * j + 1]);
+        __m128i words = _mm_set_epi64x((long long)(second * 0x0001000100010001u),
+                                       (long long)(first * 0x0001000100010001u));
+        const __m128i lift = _mm_setr_epi16(256, 32, 4, 1, 256, 32, 4, 1);
+        const __m128i drop = _mm_setr_epi16(0, 0, 0, 1, 0, 0, 0, 1);
+        __m128i bits = _mm_srlv_epi16(_mm_mullo_epi16(words, lift), drop);
+        __m128i points = _mm_or_si128(bytes_to_16(b->qs + 8 * j),
+                                      _mm_and_si128(bits, _mm_set1_epi16(0x700)));
+        unsigned down = (first >> 15) * 0x0f + (second >> 15) * 0xf0;
+        out->code[j] = shifted_points(points, down);
+    }
+}
+
+INLINE void load_iq1_m(const void *block, struct chunk *out) {
+    const struct block_iq1_m *b = block;
+    uint64_t sc = load_u64(b->sc);
+    uint64_t top = sc >> 12 & 0x000f000f000f000f;
+    out->d = _cvtsh_ss((uint16_t)(top | top >> 12 | top >> 24 | top >> 36)) * 0.125f;
+    // Word g / 4 of sc, for each group, shifted by 3 (g % 4).
+    const __m256i word = _mm256_setr_epi16(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m256i shift = _mm256_setr_epi16(0, 3, 6, 9, 0, 3, 6, 9, 0, 3, 6, 9, 0, 3, 6, 9);
+    __m256i s = _mm256_permutexvar_epi16(word, _mm256_set1_epi64x((long long)sc));
+    s = _mm256_and_si256(_mm256_srlv_epi16(s, shift), _mm256_set1_epi16(7));
+    out->scale = _mm256_add_epi16(_mm256_add_epi16(s, s), _mm256_set1_epi16(1));
+    for (int j = 0; j < 4; j++) {
+        __m128i high = _mm_cvtsi64_si128((long long)spread_nibbles(load_u32(b->qh + 4 * j)));
+        __m128i words = _mm_slli_epi16(_mm_cvtepu8_epi16(high), 8);
+        unsigned down = _mm_test_epi16_mask(words, _mm_set1_epi16(0x800));
+        __m128i points = _mm_or_si128(bytes_to_16(b->qs + 8 * j),
+                                      _mm_and_si128(words, _mm_set1_epi16(0x700)));
+        out->code[j] = shifted_points(points, down);
+    }
+}
+
+/* ---- Blocks of 32 -------------------------------------------------------------------------------- */
+
+INLINE __m512i nibbles_of_two(const uint8_t *first, const uint8_t *second) {
+    return split_nibbles(_mm256_set_m128i(_mm_loadu_si128((const void *)second),
+                                          _mm_loadu_si128((const void *)first)));
+}
+
+/* With 16 added where a bit of the two 32-bit words is set. */
+INLINE __m512i add_fifth_bits(__m512i code, const uint8_t *first, const uint8_t *second) {
+    uint64_t bits = load_u32(first) | (uint64_t)load_u32(second) << 32;
+    return _mm512_mask_add_epi8(code, _cvtu64_mask64(bits), code, _mm512_set1_epi8(16));
+}
+
+INLINE void load_q4_0(const void *first, const void *second, struct pair *out) {
+    const struct block_q4_0 *a = first, *b = second;
+    out->code = nibbles_of_two(a->qs, b->qs);
+    out->d[0] = half_at(a->d);
+    out->d[1] = half_at(b->d);
+}
+
+INLINE void load_q4_1(const void *first, const void *second, struct pair *out) {
+    const struct block_q4_1 *a = first, *b = second;
+    out->code = nibbles_of_two(a->qs, b->qs);
+    out->d[0] = half_at(a->d);
+    out->d[1] = half_at(b->d);
+    out->dmin[0] = -half_at(a->m);
+    out->dmin[1] = -half_at(b->m);
+}
+
+INLINE void load_q5_0(const void *first, const void *second, struct pair *out) {
+    const struct block_q5_0 *a = first, *b = second;
+    out->code = add_fifth_bits(nibbles_of_two(a->qs, b->qs), a->qh, b->qh);
+    out->d[0] = half_at(a->d);
+    out->d[1] = half_at(b->d);
+}
+
+INLINE void load_q5_1(const void *first, const void *second, struct pair *out) {
+    const struct block_q5_1 *a = first, *b = second;
+    out->code = add_fifth_bits(nibbles_of_two(a->qs, b->qs), a->qh, b->qh);
+    out->d[0] = half_at(a->d);
+    out->d[1] = half_at(b->d);
+    out->dmin[0] = -half_at(a->m);
+    out->dmin[1] = -half_at(b->m);
+}
+
+INLINE void load_q8_0(const void *first, const void *second, struct pair *out) {
+    const struct block_q8_0 *a = first, *b = second;
+    __m512i q = _mm512_inserti64x4(
+        _mm512_castsi256_si512(_mm256_loadu_si256((const void *)a->qs)),
+        _mm256_loadu_si256((const void *)b->qs), 1);
+    out->code = _mm512_xor_si512(q, _mm512_set1_epi8((char)0x80));
+    out->d[0] = half_at(a->d);
+    out->d[1] = half_at(b->d);
+}
+
+INLINE void load_iq4_nl(const void *first, const void *second, struct pair *out) {
+    const struct block_iq4_nl *a = first, *b = second;
+    out->code = look_up(quant_iq4_codebook, 128, nibbles_of_two(a->qs, b->qs));
+    out->d[0] = half_at(a->d);
+    out->d[1] = half_at(b->d);
+}
+
+/* 2^(e - 128): below e = 2 subnormal, and 255 is not a number. */
+INLINE float power_of_two(unsigned e) {
+    return e == 255 ? NAN : f32_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+}
+
+INLINE void load_mxfp4(const void *first, const void *second, struct pair *out) {
+    const struct block_mxfp4 *a = first, *b = second;
+    out->code = look_up(quant_mxfp4_codebook, 16, nibbles_of_two(a->qs, b->qs));
+    out->d[0] = power_of_two(a->e);
+    out->d[1] = power_of_two(b->e);
+}
+
+#endif
