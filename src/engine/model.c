@@ -1,0 +1,174 @@
+/* Opening and closing models, and what octet.h tells about them. */
+#include "engine/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { MAX_THREADS = 256 };
+
+static enum octet_status open_compute(struct octet_model *model, int32_t n_threads,
+                                      struct octet_err *err) {
+    model->kernels = kernels_pick();
+    if (!model->kernels)
+        return octet_fail(err, OCTET_EARG,
+                          "OCTET_ISA=%s: no such instruction set on this machine; "
+                          "`octet doctor` lists what there is",
+                          getenv("OCTET_ISA"));
+    model->pool = pool_open(n_threads);
+    if (!model->pool)
+        return octet_fail(err, OCTET_EMEM, "could not start %d threads", n_threads);
+    return OCTET_OK;
+}
+
+static enum octet_status open_parts(struct octet_model *model, const char *path,
+                                    const struct octet_model_options *options,
+                                    struct octet_err *err) {
+    int32_t n_threads = options->n_threads;
+    if (n_threads < 0 || n_threads > MAX_THREADS)
+        return octet_fail(err, OCTET_EARG, "n_threads: expected 0 to %d, found %d", MAX_THREADS,
+                          n_threads);
+    if (n_threads == 0) n_threads = cpu_count() < MAX_THREADS ? cpu_count() : MAX_THREADS;
+    enum octet_status status = gguf_open(path, &model->file, err);
+    if (status != OCTET_OK) return status;
+    struct gguf_string name = {"", 0};
+    const struct gguf_kv *kv = gguf_find(model->file, "general.name");
+    if (kv && kv->type == GGUF_STRING) gguf_get_string(model->file, kv->key, true, &name, NULL);
+    model->name = mem_strdup(name.p, name.n);
+    if (!model->name) return octet_fail_memory(err, "name", name.n);
+    model->vocab_only = options->vocab_only;
+    if (!model->vocab_only) {
+        status = model_load(model->file, &model->m, err);
+        if (status == OCTET_OK) status = open_compute(model, n_threads, err);
+        if (status != OCTET_OK) return status;
+    }
+    return vocab_load(model->file, model->m.shape.n_vocab, &model->vocab, err);
+}
+
+enum octet_status octet_model_open(const char *path, const struct octet_model_options *options,
+                                   struct octet_model **out, struct octet_err *err) {
+    static const struct octet_model_options defaults = OCTET_MODEL_OPTIONS_DEFAULTS;
+    *out = NULL;
+    struct octet_model *model = mem_alloc(sizeof *model);
+    if (!model) return octet_fail_memory(err, "model", sizeof *model);
+    pthread_mutex_init(&model->lock, NULL);
+    enum octet_status status = open_parts(model, path, options ? options : &defaults, err);
+    if (status == OCTET_OK) *out = model;
+    else octet_model_close(model);
+    return status;
+}
+
+void octet_model_close(struct octet_model *model) {
+    if (!model) return;
+    pool_close(model->pool);
+    vocab_free(model->vocab);
+    model_unload(&model->m);
+    gguf_close(model->file);
+    mem_free(model->workspace);
+    mem_free(model->logits);
+    mem_free(model->name);
+    pthread_mutex_destroy(&model->lock);
+    mem_free(model);
+}
+
+const struct vocab *octet_model_vocab(const struct octet_model *model) { return model->vocab; }
+
+void octet_model_get_info(const struct octet_model *model, struct octet_model_info *out) {
+    const struct shape *s = &model->m.shape;
+    *out = (struct octet_model_info){
+        .name = model->name,
+        .arch = model->m.arch ? model->m.arch->name : "",
+        .isa = model->kernels ? model->kernels->name : "",
+        .n_layers = (int32_t)s->n_layers,
+        .d_model = (int32_t)s->d_model,
+        .n_heads = (int32_t)s->n_heads,
+        .n_kv_heads = (int32_t)s->n_kv_heads,
+        .head_dim = (int32_t)s->head_dim,
+        .d_ff = (int32_t)s->d_ff,
+        .n_experts = (int32_t)s->n_experts,
+        .n_experts_used = (int32_t)s->n_experts_used,
+        .n_vocab = (int32_t)s->n_vocab,
+        .n_ctx_train = (int32_t)s->n_ctx_train,
+        .sliding_window = (int32_t)s->window,
+        .n_threads = model->pool ? pool_n_threads(model->pool) : 0,
+        .n_params = model->m.n_params,
+        .decode_bytes = model->m.decode_bytes,
+        .kv_bytes_per_token = 4 * s->n_layers * s->n_kv_heads * s->head_dim,
+    };
+    for (size_t i = 0; i < model->file->n_parts; i++)
+        out->file_bytes += model->file->parts[i].n_bytes;
+}
+
+enum octet_status model_reserve(struct octet_model *model, size_t n_rows, size_t n_logits,
+                                struct octet_err *err) {
+    if (n_rows > model->workspace_rows) {
+        int n_threads = pool_n_threads(model->pool);
+        size_t n_bytes = step_layout(&model->step, &model->m, n_rows, n_threads, NULL);
+        mem_free(model->workspace);
+        model->workspace_rows = 0;
+        model->workspace = n_bytes == SIZE_MAX ? NULL : mem_aligned(n_bytes);
+        if (!model->workspace) return octet_fail_memory(err, "activations", n_bytes);
+        step_layout(&model->step, &model->m, n_rows, n_threads, model->workspace);
+        model->workspace_rows = n_rows;
+    }
+    if (n_logits > model->n_logits_rows) {
+        size_t n_bytes = n_logits * model->m.shape.n_vocab * sizeof *model->logits;
+        mem_free(model->logits);
+        model->n_logits_rows = 0;
+        model->logits = mem_aligned(n_bytes);
+        if (!model->logits) return octet_fail_memory(err, "logits", n_bytes);
+        model->n_logits_rows = n_logits;
+    }
+    return OCTET_OK;
+}
+
+/* ---- Text: thin doors to the vocabulary ------------------------------------------------------- */
+
+void octet_tokens_free(struct octet_tokens *tokens) {
+    mem_free(tokens->ids);
+    *tokens = (struct octet_tokens){0};
+}
+
+enum octet_status octet_tokens_push(struct octet_tokens *tokens, int32_t id) {
+    void *ids = tokens->ids;
+    if (!mem_reserve(&ids, &tokens->cap, tokens->n + 1, sizeof *tokens->ids)) return OCTET_EMEM;
+    tokens->ids = ids;
+    tokens->ids[tokens->n++] = id;
+    return OCTET_OK;
+}
+
+enum octet_status octet_tokenize(const struct octet_model *model, const char *text, size_t n_bytes,
+                                 unsigned flags, struct octet_tokens *out, struct octet_err *err) {
+    return vocab_encode(model->vocab, text, n_bytes, flags, out, err);
+}
+
+enum octet_status octet_token_bytes(const struct octet_model *model, int32_t id, bool special,
+                                    const char **bytes, size_t *n_bytes) {
+    return vocab_bytes(model->vocab, id, special, bytes, n_bytes) ? OCTET_OK : OCTET_EARG;
+}
+
+const char *octet_token_name(const struct octet_model *model, int32_t id) {
+    return vocab_name(model->vocab, id);
+}
+
+int32_t octet_token_bos(const struct octet_model *model) { return vocab_bos(model->vocab); }
+int32_t octet_token_eos(const struct octet_model *model) { return vocab_eos(model->vocab); }
+
+bool octet_token_ends(const struct octet_model *model, int32_t id) {
+    return vocab_ends(model->vocab, id);
+}
+
+size_t octet_n_tokens(const struct octet_model *model) { return vocab_size(model->vocab); }
+
+const char *octet_chat_format(const struct octet_model *model) { return chat_format(model->vocab); }
+
+enum octet_status octet_chat_encode(const struct octet_model *model, const char *format,
+                                    const struct octet_message *messages, size_t n_messages,
+                                    struct octet_tokens *out, struct octet_err *err) {
+    return chat_encode(model->vocab, format, messages, n_messages, out, err);
+}
+
+const char *octet_chat_stop(const struct octet_model *model, const char *format, size_t i) {
+    return chat_stop(model->vocab, format, i);
+}

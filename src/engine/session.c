@@ -1,0 +1,344 @@
+/* Sessions: what a sequence holds, and bringing it to the tokens the caller wants. One path serves
+ * prefill, decode, several sequences at once and whole-prompt scoring: plan the next step's rows, run
+ * it, hand out the logits asked for. */
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/model.h"
+
+enum { DEFAULT_CTX = 4096, DEFAULT_CHUNK = 512, MAX_CHUNK = 8192, SCORE_ROWS = 64 };
+
+struct octet_session {
+    struct octet_model *model;
+    size_t n_ctx, chunk;
+    octet_progress_fn progress;
+    void *user;
+    struct kv kv;
+    struct octet_tokens held;
+    float *logits;    // (n_vocab) of the last token
+    bool has_logits;
+};
+
+/* ---- Opening ---------------------------------------------------------------------------------- */
+
+static enum octet_status check_options(const struct octet_model *model,
+                                       const struct octet_session_options *o,
+                                       struct octet_session *s, struct octet_err *err) {
+    if (model->vocab_only)
+        return octet_fail(err, OCTET_EARG, "%s: opened for its vocabulary only",
+                          gguf_path(model->file));
+    size_t n_train = model->m.shape.n_ctx_train;
+    if (o->n_ctx < 0 || (size_t)o->n_ctx > n_train)
+        return octet_fail(err, OCTET_EARG,
+                          "a context of %d tokens: this model was trained for at most %zu", o->n_ctx,
+                          n_train);
+    if (o->prefill_chunk < 0 || o->prefill_chunk > MAX_CHUNK)
+        return octet_fail(err, OCTET_EARG, "prefill_chunk: expected 0 to %d, found %d", MAX_CHUNK,
+                          o->prefill_chunk);
+    if (o->kv_type != OCTET_KV_F16 && o->kv_type != OCTET_KV_F32)
+        return octet_fail(err, OCTET_EARG, "kv_type: expected OCTET_KV_F16 or OCTET_KV_F32, found %d",
+                          (int)o->kv_type);
+    s->n_ctx = o->n_ctx ? (size_t)o->n_ctx : n_train < DEFAULT_CTX ? n_train : DEFAULT_CTX;
+    s->chunk = o->prefill_chunk ? (size_t)o->prefill_chunk : DEFAULT_CHUNK;
+    if (s->chunk > s->n_ctx) s->chunk = s->n_ctx;
+    s->progress = o->progress;
+    s->user = o->user;
+    return OCTET_OK;
+}
+
+enum octet_status octet_session_open(struct octet_model *model,
+                                     const struct octet_session_options *options,
+                                     struct octet_session **out, struct octet_err *err) {
+    static const struct octet_session_options defaults = OCTET_SESSION_OPTIONS_DEFAULTS;
+    if (!options) options = &defaults;
+    *out = NULL;
+    struct octet_session *s = mem_alloc(sizeof *s);
+    if (!s) return octet_fail_memory(err, "session", sizeof *s);
+    s->model = model;
+    enum octet_status status = check_options(model, options, s, err);
+    if (status == OCTET_OK)
+        status = kv_open(&s->kv, &model->m.shape, s->n_ctx, s->chunk,
+                         options->kv_type == OCTET_KV_F32, err);
+    if (status == OCTET_OK) {
+        s->logits = mem_array(model->m.shape.n_vocab, sizeof *s->logits);
+        if (!s->logits) status = octet_fail_memory(err, "logits", model->m.shape.n_vocab * 4);
+    }
+    if (status == OCTET_OK) *out = s;
+    else octet_session_close(s);
+    return status;
+}
+
+void octet_session_close(struct octet_session *s) {
+    if (!s) return;
+    kv_close(&s->kv);
+    octet_tokens_free(&s->held);
+    mem_free(s->logits);
+    mem_free(s);
+}
+
+/* ---- Planning --------------------------------------------------------------------------------- */
+
+/* One session on its way to its tokens. */
+struct journey {
+    struct octet_session *session;
+    struct octet_span want;
+    size_t from; // rows of the current step: tokens from .. from + n - 1
+    size_t n;
+    size_t done_before, total; // for progress
+};
+
+static enum octet_status check_tokens(const struct octet_session *s, const struct octet_span *want,
+                                      struct octet_err *err) {
+    if (want->n == 0) return octet_fail(err, OCTET_EARG, "an empty token sequence has no logits");
+    if (want->n > s->n_ctx)
+        return octet_fail(err, OCTET_ECONTEXT,
+                          "%zu tokens do not fit the context of %zu; shorten the prompt or ask for a "
+                          "larger context (this model: up to %zu)",
+                          want->n, s->n_ctx, s->model->m.shape.n_ctx_train);
+    for (size_t i = 0; i < want->n; i++)
+        if (want->tokens[i] < 0 || (size_t)want->tokens[i] >= s->model->m.shape.n_vocab)
+            return octet_fail(err, OCTET_EARG, "token %zu: expected an id of 0 to %zu, found %d", i,
+                              s->model->m.shape.n_vocab - 1, want->tokens[i]);
+    return OCTET_OK;
+}
+
+static void forget_from(struct octet_session *s, size_t n) {
+    if (n == 0) s->kv.written = 0;
+    if (n == s->held.n) return;
+    s->held.n = n;
+    s->has_logits = false;
+}
+
+/* Drops what does not match the wanted tokens; afterwards the session holds a prefix of them that is
+ * shorter by at least one token, or all of them with their logits. */
+static void keep_prefix(struct octet_session *s, const struct octet_span *want) {
+    size_t n = 0;
+    while (n < s->held.n && n < want->n && s->held.ids[n] == want->tokens[n]) n++;
+    if (n == want->n && !(n == s->held.n && s->has_logits)) n--;
+    if (n < s->held.n && !kv_can_resume(&s->kv, n)) n = 0;
+    forget_from(s, n);
+}
+
+/* ---- Steps ------------------------------------------------------------------------------------ */
+
+struct step_progress {
+    struct journey *journeys;
+    size_t n_journeys;
+};
+
+static bool keep_going(void *user, double fraction) {
+    const struct step_progress *p = user;
+    for (size_t i = 0; i < p->n_journeys; i++) {
+        const struct journey *j = &p->journeys[i];
+        if (j->n == 0 || !j->session->progress) continue;
+        uint64_t done = j->done_before + (uint64_t)(fraction * (double)j->n);
+        if (!j->session->progress(j->session->user, done, j->total)) return false;
+    }
+    return true;
+}
+
+static enum octet_status check_finite(const struct octet_model *model, const float *logits,
+                                      struct octet_err *err) {
+    for (size_t i = 0; i < model->m.shape.n_vocab; i++)
+        if (!isfinite(logits[i]))
+            return octet_fail(err, OCTET_ENUMERIC,
+                              "%s: the logit of token %zu is %f; the weights are damaged "
+                              "(`octet inspect --check` finds the tensor)",
+                              gguf_path(model->file), i, (double)logits[i]);
+    return OCTET_OK;
+}
+
+/* Gives every unfinished journey rows of the next step, at most MAX_ROWS in all. */
+static size_t plan_step(struct journey *journeys, size_t n_journeys, size_t max_rows) {
+    size_t n_rows = 0;
+    for (size_t i = 0; i < n_journeys; i++) {
+        struct journey *j = &journeys[i];
+        size_t left = j->want.n - j->session->held.n, room = max_rows - n_rows;
+        j->from = j->session->held.n;
+        j->n = left < j->session->chunk ? left : j->session->chunk;
+        if (j->n > room) j->n = room;
+        n_rows += j->n;
+    }
+    return n_rows;
+}
+
+/* Runs the planned rows through the model; x of every row is in the step's workspace afterwards. */
+static enum octet_status run_step(struct octet_model *model, struct journey *journeys,
+                                  size_t n_journeys, size_t n_rows, struct octet_err *err) {
+    struct step *step = &model->step;
+    struct step_seq *seqs = mem_array(n_journeys, sizeof *seqs);
+    int32_t *tokens = mem_array(n_rows, sizeof *tokens);
+    enum octet_status status = OCTET_OK;
+    if (!seqs || !tokens) status = octet_fail_memory(err, "step", n_rows * sizeof *tokens);
+    size_t n_seqs = 0, row = 0;
+    for (size_t i = 0; i < n_journeys && status == OCTET_OK; i++) {
+        const struct journey *j = &journeys[i];
+        if (j->n == 0) continue;
+        seqs[n_seqs++] = (struct step_seq){&j->session->kv, row, j->n, j->from};
+        memcpy(tokens + row, j->want.tokens + j->from, j->n * sizeof *tokens);
+        row += j->n;
+    }
+    if (status == OCTET_OK) {
+        struct step_progress progress = {journeys, n_journeys};
+        step->kernels = model->kernels;
+        step->pool = model->pool;
+        step->n = n_rows;
+        step->tokens = tokens;
+        step->seqs = seqs;
+        step->n_seqs = n_seqs;
+        step->keep_going = keep_going;
+        step->user = &progress;
+        if (!step_run(&model->m, step)) status = octet_fail(err, OCTET_ECANCELLED, "cancelled");
+    }
+    mem_free(seqs);
+    mem_free(tokens);
+    return status;
+}
+
+/* The session now holds the rows just computed. */
+static enum octet_status advance(struct journey *j, struct octet_err *err) {
+    struct octet_session *s = j->session;
+    s->has_logits = false;
+    for (size_t i = 0; i < j->n; i++)
+        if (octet_tokens_push(&s->held, j->want.tokens[j->from + i]) != OCTET_OK)
+            return octet_fail_memory(err, "tokens", s->held.n * sizeof(int32_t));
+    j->done_before += j->n;
+    return OCTET_OK;
+}
+
+/* Logits of the sessions that arrived with this step. */
+static enum octet_status hand_out_logits(struct octet_model *model, struct journey *journeys,
+                                         size_t n_journeys, struct octet_err *err) {
+    struct step *step = &model->step;
+    size_t d = model->m.shape.d_model, n_vocab = model->m.shape.n_vocab, n = 0, row = 0;
+    for (size_t i = 0; i < n_journeys; i++) {
+        const struct journey *j = &journeys[i];
+        row += j->n;
+        if (j->n == 0 || j->session->held.n < j->want.n) continue;
+        memmove(step->x + n++ * d, step->x + (row - 1) * d, d * sizeof(float));
+    }
+    if (n == 0) return OCTET_OK;
+    step_logits(&model->m, step, step->x, n, model->logits);
+    size_t at = 0;
+    for (size_t i = 0; i < n_journeys; i++) {
+        struct journey *j = &journeys[i];
+        if (j->n == 0 || j->session->held.n < j->want.n) continue;
+        memcpy(j->session->logits, model->logits + at++ * n_vocab, n_vocab * sizeof(float));
+        enum octet_status status = check_finite(model, j->session->logits, err);
+        if (status != OCTET_OK) return status;
+        j->session->has_logits = true;
+    }
+    return OCTET_OK;
+}
+
+static enum octet_status travel(struct octet_model *model, struct journey *journeys,
+                                size_t n_journeys, struct octet_err *err) {
+    size_t max_rows = n_journeys;
+    for (size_t i = 0; i < n_journeys; i++)
+        if (journeys[i].session->chunk > max_rows) max_rows = journeys[i].session->chunk;
+    for (;;) {
+        size_t n_rows = plan_step(journeys, n_journeys, max_rows);
+        if (n_rows == 0) return OCTET_OK;
+        enum octet_status status = model_reserve(model, n_rows, n_journeys, err);
+        if (status == OCTET_OK) status = run_step(model, journeys, n_journeys, n_rows, err);
+        for (size_t i = 0; i < n_journeys && status == OCTET_OK; i++)
+            status = advance(&journeys[i], err);
+        if (status == OCTET_OK) status = hand_out_logits(model, journeys, n_journeys, err);
+        if (status != OCTET_OK) return status;
+    }
+}
+
+enum octet_status octet_sessions_sync(struct octet_session *const *sessions,
+                                      const struct octet_span *spans, size_t n_sessions,
+                                      struct octet_err *err) {
+    if (n_sessions == 0) return OCTET_OK;
+    struct octet_model *model = sessions[0]->model;
+    for (size_t i = 0; i < n_sessions; i++) {
+        for (size_t j = 0; j < i; j++)
+            if (sessions[i] == sessions[j])
+                return octet_fail(err, OCTET_EARG, "session %zu is session %zu again", i, j);
+        if (sessions[i]->model != model)
+            return octet_fail(err, OCTET_EARG, "session %zu belongs to another model", i);
+        enum octet_status status = check_tokens(sessions[i], &spans[i], err);
+        if (status != OCTET_OK) return status;
+    }
+    struct journey *journeys = mem_array(n_sessions, sizeof *journeys);
+    if (!journeys) return octet_fail_memory(err, "batch", n_sessions * sizeof *journeys);
+    for (size_t i = 0; i < n_sessions; i++) {
+        keep_prefix(sessions[i], &spans[i]);
+        journeys[i] = (struct journey){.session = sessions[i], .want = spans[i],
+                                       .total = spans[i].n - sessions[i]->held.n};
+    }
+    pthread_mutex_lock(&model->lock);
+    enum octet_status status = travel(model, journeys, n_sessions, err);
+    pthread_mutex_unlock(&model->lock);
+    mem_free(journeys);
+    return status;
+}
+
+enum octet_status octet_session_sync(struct octet_session *session, const int32_t *tokens,
+                                     size_t n_tokens, struct octet_err *err) {
+    struct octet_span span = {tokens, n_tokens};
+    return octet_sessions_sync(&session, &span, 1, err);
+}
+
+/* ---- Scoring ---------------------------------------------------------------------------------- */
+
+/* Logits of all rows of the step just run, SCORE_ROWS at a time. */
+static enum octet_status score_rows(struct octet_model *model, const struct journey *j,
+                                    octet_logits_fn fn, void *user, struct octet_err *err) {
+    struct step *step = &model->step;
+    size_t d = model->m.shape.d_model, n_vocab = model->m.shape.n_vocab;
+    for (size_t row = 0; row < j->n; row += SCORE_ROWS) {
+        size_t n = j->n - row < SCORE_ROWS ? j->n - row : SCORE_ROWS;
+        step_logits(&model->m, step, step->x + row * d, n, model->logits);
+        for (size_t i = 0; i < n; i++) {
+            const float *logits = model->logits + i * n_vocab;
+            enum octet_status status = check_finite(model, logits, err);
+            if (status != OCTET_OK) return status;
+            fn(user, j->from + row + i, logits);
+            if (j->from + row + i + 1 < j->want.n) continue;
+            memcpy(j->session->logits, logits, n_vocab * sizeof *logits);
+            j->session->has_logits = true;
+        }
+    }
+    return OCTET_OK;
+}
+
+enum octet_status octet_session_score(struct octet_session *session, const int32_t *tokens,
+                                      size_t n_tokens, octet_logits_fn fn, void *user,
+                                      struct octet_err *err) {
+    struct octet_model *model = session->model;
+    struct journey j = {.session = session, .want = {tokens, n_tokens}, .total = n_tokens};
+    enum octet_status status = check_tokens(session, &j.want, err);
+    if (status != OCTET_OK) return status;
+    forget_from(session, 0);
+    pthread_mutex_lock(&model->lock);
+    while (status == OCTET_OK && session->held.n < n_tokens) {
+        size_t n_rows = plan_step(&j, 1, session->chunk);
+        status = model_reserve(model, n_rows, SCORE_ROWS, err);
+        if (status == OCTET_OK) status = run_step(model, &j, 1, n_rows, err);
+        if (status == OCTET_OK) status = advance(&j, err);
+        if (status == OCTET_OK) status = score_rows(model, &j, fn, user, err);
+    }
+    pthread_mutex_unlock(&model->lock);
+    return status;
+}
+
+/* ---- What a session tells --------------------------------------------------------------------- */
+
+const float *octet_session_logits(const struct octet_session *session) {
+    return session->has_logits ? session->logits : NULL;
+}
+
+size_t octet_session_length(const struct octet_session *session) { return session->held.n; }
+int32_t octet_session_n_ctx(const struct octet_session *session) { return (int32_t)session->n_ctx; }
+uint64_t octet_session_kv_bytes(const struct octet_session *session) { return session->kv.n_bytes; }
+void octet_session_clear(struct octet_session *session) { forget_from(session, 0); }
+
+uint64_t octet_logits_hash(uint64_t hash, const float *logits, size_t n) {
+    const unsigned char *bytes = (const unsigned char *)logits;
+    for (size_t i = 0; i < n * sizeof *logits; i++) hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}

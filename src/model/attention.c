@@ -1,0 +1,141 @@
+/* Attention over the KV caches. Keys are taken in blocks of absolute positions, in order, with a
+ * running softmax (Milakov & Gimelshein 2018), so n x n scores never exist and neither chunk size nor
+ * batch mates nor thread count can change a bit. */
+#include <math.h>
+#include <string.h>
+
+#include "model/step.h"
+
+/* Queries of one task: the heads that share a KV head, for a run of rows. */
+enum { TILE_QUERIES = 64 };
+
+struct attention_job {
+    struct step *s;
+    const struct model *m;
+    size_t layer;
+    float *y;
+    size_t tile_rows;
+};
+
+/* The task's place: which sequence, which of its rows, which KV head. */
+struct tile {
+    const struct step_seq *seq;
+    size_t row, n_rows; // of the step
+    size_t pos;         // of the first row
+    size_t kv_head;
+};
+
+static size_t seq_tiles(const struct attention_job *job, const struct step_seq *seq) {
+    return (seq->n + job->tile_rows - 1) / job->tile_rows;
+}
+
+static struct tile find_tile(const struct attention_job *job, size_t i_task) {
+    size_t n_kv_heads = job->m->shape.n_kv_heads, i = i_task / n_kv_heads, j = 0;
+    while (i >= seq_tiles(job, &job->s->seqs[j])) i -= seq_tiles(job, &job->s->seqs[j++]);
+    const struct step_seq *seq = &job->s->seqs[j];
+    size_t first = i * job->tile_rows, n = seq->n - first;
+    if (n > job->tile_rows) n = job->tile_rows;
+    return (struct tile){seq, seq->row + first, n, seq->pos + first, i_task % n_kv_heads};
+}
+
+/* ---- Storing keys and values ------------------------------------------------------------------ */
+
+static void store_head(const struct attention_job *job, const struct step_seq *seq, size_t kv_head,
+                       uint16_t *half) {
+    const struct step *s = job->s;
+    struct kv *kv = seq->kv;
+    size_t head_dim = kv->head_dim, width = kv->n_kv_heads * head_dim;
+    for (size_t t = 0; t < seq->n; t++) {
+        size_t pos = seq->pos + t, j = pos % KV_BLOCK;
+        size_t from = (seq->row + t) * width + kv_head * head_dim;
+        void *block = kv_block(kv, job->layer, kv_head, pos / KV_BLOCK);
+        if (kv->f32) {
+            float *k_t = block, *v = k_t + head_dim * KV_BLOCK;
+            for (size_t d = 0; d < head_dim; d++) k_t[d * KV_BLOCK + j] = s->k[from + d];
+            memcpy(v + j * head_dim, s->v + from, head_dim * sizeof *v);
+        } else {
+            uint16_t *k_t = block, *v = k_t + head_dim * KV_BLOCK;
+            s->kernels->to_f16(s->k + from, half, head_dim);
+            for (size_t d = 0; d < head_dim; d++) k_t[d * KV_BLOCK + j] = half[d];
+            s->kernels->to_f16(s->v + from, v + j * head_dim, head_dim);
+        }
+    }
+}
+
+static void store_task(void *arg, size_t kv_head, int i_thread) {
+    const struct attention_job *job = arg;
+    uint16_t *half = (uint16_t *)((uint8_t *)job->s->scratch + (size_t)i_thread * job->s->scratch_bytes);
+    for (size_t i = 0; i < job->s->n_seqs; i++) store_head(job, &job->s->seqs[i], kv_head, half);
+}
+
+/* ---- Attending -------------------------------------------------------------------------------- */
+
+/* The visible keys [lo, hi) of each query in one block; returns whether there are any. */
+static bool visible(const struct tile *tile, size_t group, size_t block, int32_t *lo, int32_t *hi) {
+    size_t begin = block * KV_BLOCK;
+    bool any = false;
+    for (size_t t = 0; t < tile->n_rows; t++) {
+        size_t pos = tile->pos + t, first = kv_first_visible(tile->seq->kv, pos);
+        int32_t from = first > begin ? (int32_t)(first - begin < KV_BLOCK ? first - begin : KV_BLOCK) : 0;
+        int32_t to = pos < begin ? 0 : (int32_t)(pos - begin < KV_BLOCK ? pos - begin + 1 : KV_BLOCK);
+        any |= from < to;
+        for (size_t g = 0; g < group; g++) lo[t * group + g] = from, hi[t * group + g] = to;
+    }
+    return any;
+}
+
+static void attention_task(void *arg, size_t i_task, int i_thread) {
+    const struct attention_job *job = arg;
+    struct step *s = job->s;
+    const struct shape *shape = &job->m->shape;
+    struct tile tile = find_tile(job, i_task);
+    size_t head_dim = shape->head_dim, group = shape->n_heads / shape->n_kv_heads;
+    size_t n = tile.n_rows * group;
+    float *buffer = (float *)((uint8_t *)s->scratch + (size_t)i_thread * s->scratch_bytes);
+    float *q = buffer, *o = q + n * head_dim, *scores = o + n * head_dim;
+    float *max = scores + n * KV_BLOCK, *sum = max + n;
+    int32_t *lo = (int32_t *)(sum + n), *hi = lo + n;
+    float scale = 1.0f / sqrtf((float)head_dim);
+    for (size_t i = 0; i < n; i++) {
+        size_t row = tile.row + i / group, head = tile.kv_head * group + i % group;
+        const float *from = s->q + (row * shape->n_heads + head) * head_dim;
+        for (size_t d = 0; d < head_dim; d++) q[i * head_dim + d] = from[d] * scale;
+        max[i] = -INFINITY;
+    }
+    memset(o, 0, n * head_dim * sizeof *o);
+    memset(sum, 0, n * sizeof *sum);
+
+    struct attend a = {n, head_dim, q, max, sum, o, scores};
+    const struct kv *kv = tile.seq->kv;
+    size_t last = (tile.pos + tile.n_rows - 1) / KV_BLOCK;
+    for (size_t block = kv_first_visible(kv, tile.pos) / KV_BLOCK; block <= last; block++) {
+        if (!visible(&tile, group, block, lo, hi)) continue;
+        const uint8_t *k_t = kv_block(kv, job->layer, tile.kv_head, block);
+        s->kernels->attend(&a, k_t, k_t + head_dim * KV_BLOCK * kv_elem_bytes(kv), kv->f32, lo, hi);
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t row = tile.row + i / group, head = tile.kv_head * group + i % group;
+        float *to = job->y + (row * shape->n_heads + head) * head_dim, inverse = 1.0f / sum[i];
+        for (size_t d = 0; d < head_dim; d++) to[d] = o[i * head_dim + d] * inverse;
+    }
+}
+
+size_t attention_scratch_bytes(const struct shape *shape) {
+    size_t group = shape->n_heads / shape->n_kv_heads;
+    size_t n = group > TILE_QUERIES ? group : TILE_QUERIES;
+    return n * (2 * shape->head_dim + KV_BLOCK + 4) * sizeof(float);
+}
+
+void attention(struct step *s, const struct model *m, size_t layer, float *y) {
+    size_t group = m->shape.n_heads / m->shape.n_kv_heads, n_tiles = 0;
+    struct attention_job job = {s, m, layer, y, TILE_QUERIES / group};
+    if (job.tile_rows == 0) job.tile_rows = 1;
+    pool_tasks(s->pool, m->shape.n_kv_heads, store_task, &job);
+    for (size_t i = 0; i < s->n_seqs; i++) {
+        struct kv *kv = s->seqs[i].kv;
+        size_t end = s->seqs[i].pos + s->seqs[i].n;
+        if (kv->written < end) kv->written = end;
+        n_tiles += seq_tiles(&job, &s->seqs[i]);
+    }
+    pool_tasks(s->pool, n_tiles * m->shape.n_kv_heads, attention_task, &job);
+}

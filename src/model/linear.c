@@ -1,0 +1,119 @@
+/* Products of activation rows with weight matrices. Work is cut by rows of the matrices into tasks
+ * that any thread may take; no sum is ever split. */
+#include "model/step.h"
+
+enum {
+    TASK_ROWS = 16,          // the widest register tile of the kernels
+    TASK_BYTES = 256 * 1024, // of weights: enough for the prefetcher to settle
+};
+
+struct products_job {
+    struct step *s;
+    const struct product *list;
+    size_t n_products;
+    size_t total_rows; // of all matrices, each rounded up to TASK_ROWS
+    size_t task_rows;
+};
+
+static size_t padded_rows(const struct tensor *w) {
+    return (w->rows + TASK_ROWS - 1) / TASK_ROWS * TASK_ROWS;
+}
+
+static struct act act_rows(const struct act *a, size_t row, size_t n) {
+    struct act view = *a;
+    view.n = n;
+    view.q += row * a->k;
+    view.d += row * (a->k / a->block);
+    view.bsum += row * (a->k / QUANT_GROUP);
+    return view;
+}
+
+/* Rows row0 .. row1 - 1 of one product. */
+static void product_rows(struct step *s, const struct product *p, size_t row0, size_t row1,
+                         void *scratch) {
+    const struct tensor *w = p->w;
+    const uint8_t *data = (const uint8_t *)w->data + row0 * quant_row_bytes(w->type, w->cols);
+    float *y = p->y + row0;
+    if (!w->type->unpack) {
+        s->kernels->matmul_float(w->type, data, row1 - row0, s->input.x + p->row * w->cols, p->n,
+                                 w->cols, y, w->rows, scratch);
+    } else {
+        const struct act *a = w->type->block_elems == 32 ? &s->input.act32 : &s->input.act256;
+        struct act view = act_rows(a, p->row, p->n);
+        s->kernels->matmul(w->type, data, row1 - row0, &view, y, w->rows, scratch);
+    }
+    if (p->b)
+        for (size_t t = 0; t < p->n; t++)
+            s->kernels->add(y + t * w->rows, p->b + row0, row1 - row0);
+}
+
+static void products_task(void *arg, size_t i_task, int i_thread) {
+    const struct products_job *job = arg;
+    void *scratch = (uint8_t *)job->s->scratch + (size_t)i_thread * job->s->scratch_bytes;
+    size_t begin = i_task * job->task_rows, end = begin + job->task_rows, first = 0;
+    for (size_t i = 0; i < job->n_products && first < end; i++) {
+        const struct product *p = &job->list[i];
+        size_t last = first + padded_rows(p->w);
+        if (last > begin && p->n > 0) {
+            size_t row0 = begin > first ? begin - first : 0, row1 = end - first;
+            if (row1 > p->w->rows) row1 = p->w->rows;
+            if (row0 < row1) product_rows(job->s, p, row0, row1, scratch);
+        }
+        first = last;
+    }
+}
+
+static void quantize_row(void *arg, size_t row, int i_thread) {
+    (void)i_thread;
+    struct step *s = arg;
+    const float *x = s->input.x + row * s->input.k;
+    if (s->input.has32) s->kernels->quantize(x, row, &s->input.act32);
+    if (s->input.has256) s->kernels->quantize(x, row, &s->input.act256);
+}
+
+/* Quantises the input for every block length the matrices want and that is not there yet. */
+static void quantize_input(struct step *s, const struct product *list, size_t n_products) {
+    struct input *in = &s->input;
+    bool had32 = in->has32, had256 = in->has256, want32 = false, want256 = false;
+    for (size_t i = 0; i < n_products; i++) {
+        if (!list[i].w->type->unpack) continue;
+        if (list[i].w->type->block_elems == 32) want32 = true;
+        else want256 = true;
+    }
+    in->has32 = want32 && !had32;
+    in->has256 = want256 && !had256;
+    if (in->has32 || in->has256) pool_tasks(s->pool, in->n, quantize_row, s);
+    in->has32 = had32 || want32;
+    in->has256 = had256 || want256;
+}
+
+void input_set(struct step *s, const float *x, size_t n, size_t k) {
+    struct input *in = &s->input;
+    in->x = x;
+    in->n = in->act32.n = in->act256.n = n;
+    in->k = in->act32.k = in->act256.k = k;
+    in->has32 = in->has256 = false;
+}
+
+void products(struct step *s, const struct product *list, size_t n_products) {
+    quantize_input(s, list, n_products);
+    struct products_job job = {.s = s, .list = list, .n_products = n_products};
+    size_t row_bytes = 1;
+    for (size_t i = 0; i < n_products; i++) {
+        job.total_rows += padded_rows(list[i].w);
+        size_t bytes = quant_row_bytes(list[i].w->type, list[i].w->cols);
+        if (bytes > row_bytes) row_bytes = bytes;
+    }
+    // Small enough to share among the threads, large enough to be worth handing out.
+    size_t n_threads = (size_t)pool_n_threads(s->pool);
+    job.task_rows = TASK_BYTES / row_bytes / TASK_ROWS * TASK_ROWS;
+    size_t share = job.total_rows / (4 * n_threads) / TASK_ROWS * TASK_ROWS;
+    if (job.task_rows > share) job.task_rows = share;
+    if (job.task_rows < TASK_ROWS) job.task_rows = TASK_ROWS;
+    pool_tasks(s->pool, (job.total_rows + job.task_rows - 1) / job.task_rows, products_task, &job);
+}
+
+void linear(struct step *s, const struct linear *l, float *y) {
+    struct product p = {&l->w, l->b, 0, s->input.n, y};
+    products(s, &p, 1);
+}

@@ -1,0 +1,86 @@
+/* The llama family: Llama 2, TinyLlama, SmolLM2, Mistral (sliding window), Mixtral (experts).
+ * Touvron et al. 2023; Jiang et al. 2023, 2024. See MODEL.md. */
+#include <stddef.h>
+
+#include "model/step.h"
+
+static enum octet_status read_shape(const struct gguf *g, struct shape *shape,
+                                    struct octet_err *err) {
+    *shape = (struct shape){.rope_layout = ROPE_INTERLEAVED, .rope_base = 10000, .rope_scale = 1};
+    return shape_read_common(g, "llama", "attention.layer_norm_rms_epsilon", shape, err);
+}
+
+static const struct weight weights[] = {
+    GLOBAL("token_embd.weight", MATRIX, ALWAYS, token_embd, DIM_MODEL, DIM_VOCAB),
+    GLOBAL("output_norm.weight", VECTOR, ALWAYS, output_norm.g, DIM_MODEL),
+    GLOBAL("output.weight", MATRIX, NEVER, output.w, DIM_MODEL, DIM_VOCAB),
+    GLOBAL("rope_freqs.weight", VECTOR, NEVER, rope_freqs, DIM_HALF_ROT),
+    LAYER("attn_norm.weight", VECTOR, ALWAYS, attn_norm.g, DIM_MODEL),
+    LAYER("attn_qkv.weight", QKV, NEVER, attn_q, DIM_MODEL),
+    LAYER("attn_q.weight", MATRIX, ALWAYS, attn_q.w, DIM_MODEL, DIM_HEADS),
+    LAYER("attn_k.weight", MATRIX, ALWAYS, attn_k.w, DIM_MODEL, DIM_KV),
+    LAYER("attn_v.weight", MATRIX, ALWAYS, attn_v.w, DIM_MODEL, DIM_KV),
+    LAYER("attn_output.weight", MATRIX, ALWAYS, attn_out.w, DIM_HEADS, DIM_MODEL),
+    LAYER("attn_q.bias", VECTOR, NEVER, attn_q.b, DIM_HEADS),
+    LAYER("attn_k.bias", VECTOR, NEVER, attn_k.b, DIM_KV),
+    LAYER("attn_v.bias", VECTOR, NEVER, attn_v.b, DIM_KV),
+    LAYER("attn_output.bias", VECTOR, NEVER, attn_out.b, DIM_MODEL),
+    LAYER("ffn_norm.weight", VECTOR, ALWAYS, ffn_norm.g, DIM_MODEL),
+    LAYER("ffn_gate.weight", MATRIX, DENSE, ffn_gate.w, DIM_MODEL, DIM_FF),
+    LAYER("ffn_up.weight", MATRIX, DENSE, ffn_up.w, DIM_MODEL, DIM_FF),
+    LAYER("ffn_down.weight", MATRIX, DENSE, ffn_down.w, DIM_FF, DIM_MODEL),
+    LAYER("ffn_gate_inp.weight", MATRIX, EXPERTS, router, DIM_MODEL, DIM_EXPERTS),
+    LAYER("ffn_gate_exps.weight", EXPERTS, EXPERTS, gate_exps, DIM_MODEL, DIM_FF, DIM_EXPERTS),
+    LAYER("ffn_up_exps.weight", EXPERTS, EXPERTS, up_exps, DIM_MODEL, DIM_FF, DIM_EXPERTS),
+    LAYER("ffn_down_exps.weight", EXPERTS, EXPERTS, down_exps, DIM_FF, DIM_MODEL, DIM_EXPERTS),
+};
+
+static void feed_forward(struct step *s, const struct model *m, const struct layer *l,
+                         const float *h, float *y) {
+    const struct shape *shape = &m->shape;
+    input_set(s, h, s->n, shape->d_model);
+    products(s, (struct product[]){{&l->ffn_gate.w, NULL, 0, s->n, s->gate},
+                                   {&l->ffn_up.w, NULL, 0, s->n, s->up}}, 2);
+    rows_silu_mul(s, s->gate, s->up, s->n, shape->d_ff);
+    input_set(s, s->gate, s->n, shape->d_ff);
+    linear(s, &l->ffn_down, y);
+}
+
+static bool forward(const struct model *m, struct step *s) {
+    const struct shape *shape = &m->shape;
+    size_t d = shape->d_model;
+    for (size_t i = 0; i < shape->n_layers; i++) {
+        const struct layer *l = &m->w.layers[i];
+        if (!step_continues(s, i, shape->n_layers)) return false;
+        rows_rms_norm(s, &l->attn_norm, shape->norm_eps, s->x, s->n, d, s->h);
+        input_set(s, s->h, s->n, d);
+        products(s, (struct product[]){{&l->attn_q.w, l->attn_q.b, 0, s->n, s->q},
+                                       {&l->attn_k.w, l->attn_k.b, 0, s->n, s->k},
+                                       {&l->attn_v.w, l->attn_v.b, 0, s->n, s->v}}, 3);
+        rope_apply(s, m, s->q, shape->n_heads);
+        rope_apply(s, m, s->k, shape->n_kv_heads);
+        attention(s, m, i, s->att);
+        input_set(s, s->att, s->n, shape->n_heads * shape->head_dim);
+        linear(s, &l->attn_out, s->out);
+        rows_add(s, s->x, s->out, s->n, d);
+
+        rows_rms_norm(s, &l->ffn_norm, shape->norm_eps, s->x, s->n, d, s->h);
+        if (shape->n_experts) moe(s, m, l, s->h, s->out);
+        else feed_forward(s, m, l, s->h, s->out);
+        rows_add(s, s->x, s->out, s->n, d);
+    }
+    return true;
+}
+
+static void final_norm(const struct model *m, struct step *s, const float *x, float *h) {
+    rows_rms_norm(s, &m->w.output_norm, m->shape.norm_eps, x, s->n, m->shape.d_model, h);
+}
+
+const struct arch arch_llama = {
+    .name = "llama",
+    .read_shape = read_shape,
+    .weights = weights,
+    .n_weights = sizeof weights / sizeof *weights,
+    .forward = forward,
+    .final_norm = final_norm,
+};
