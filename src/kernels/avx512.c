@@ -18,7 +18,7 @@ enum {
 };
 
 INLINE __mmask16 first_lanes(size_t n) {
-    return n >= LANES ? 0xffff : (__mmask16)((1u << n) - 1);
+    return (__mmask16)(n >= LANES ? 0xffffu : (1u << n) - 1);
 }
 
 /* ---- Sums and functions ------------------------------------------------------------------------ */
@@ -245,6 +245,7 @@ INLINE __m128 direct_256(load_chunk_fn *load, size_t block_bytes, int bias_shift
         __m256i bsum = _mm256_loadu_si256((const void *)(r->bsum + b * 16)), msum[ROWS];
         __m512i isum[ROWS];
         float d[ROWS], dmin[ROWS];
+        UNROLL
         for (size_t i = 0; i < ROWS; i++) {
             struct chunk c;
             const uint8_t *block = r->row[i] + b * block_bytes;
@@ -268,40 +269,64 @@ INLINE __m128 direct_256(load_chunk_fn *load, size_t block_bytes, int bias_shift
     return acc;
 }
 
-/* One block of each row: dots are the sums of code * q. */
-INLINE __m128 add_block_32(__m128 acc, __m128i dots, const struct pair p[ROWS], size_t half,
-                           size_t b, int bias, bool has_min, const struct direct *r) {
-    int32_t asum = r->bsum[2 * b] + r->bsum[2 * b + 1];
-    __m128 da = _mm_set1_ps(r->d[b]);
-    __m128 d = _mm_setr_ps(p[0].d[half], p[1].d[half], p[2].d[half], p[3].d[half]);
-    dots = _mm_sub_epi32(dots, _mm_set1_epi32(bias * asum));
-    acc = _mm_fmadd_ps(_mm_cvtepi32_ps(dots), _mm_mul_ps(d, da), acc);
-    if (!has_min) return acc;
-    d = _mm_setr_ps(p[0].dmin[half], p[1].dmin[half], p[2].dmin[half], p[3].dmin[half]);
-    return _mm_fnmadd_ps(_mm_set1_ps((float)asum), _mm_mul_ps(d, da), acc);
+/* The f16 at OFFSET of two blocks, STEP bytes apart, of each row: first blocks, then second ones. */
+INLINE __m256 halves_of_rows(const uint8_t *const block[ROWS], size_t step, size_t offset) {
+    uint16_t half[2 * ROWS];
+    UNROLL
+    for (size_t i = 0; i < ROWS; i++) {
+        half[i] = load_u16(block[i] + offset);
+        half[ROWS + i] = load_u16(block[i] + step + offset);
+    }
+    return _mm256_cvtph_ps(_mm_set_epi16((short)half[7], (short)half[6], (short)half[5],
+                                         (short)half[4], (short)half[3], (short)half[2],
+                                         (short)half[1], (short)half[0]));
 }
 
-INLINE __m128 direct_32(load_pair_fn *load, size_t block_bytes, int bias, bool has_min,
+INLINE __m256 scales_of_rows(const struct pair p[ROWS]) {
+    return _mm256_setr_ps(p[0].d[0], p[1].d[0], p[2].d[0], p[3].d[0], p[0].d[1], p[1].d[1],
+                          p[2].d[1], p[3].d[1]);
+}
+
+/* Block B of each row: DOTS are the sums of code * q, D the scales and M what is added to elements
+ * (minus dmin), where HAS_MIN. */
+INLINE __m128 add_block_32(__m128 acc, __m128i dots, __m128 d, __m128 m, size_t b, int bias,
+                           bool has_min, const struct direct *r) {
+    int32_t asum = r->bsum[2 * b] + r->bsum[2 * b + 1];
+    __m128 da = _mm_set1_ps(r->d[b]);
+    if (bias) dots = _mm_sub_epi32(dots, _mm_set1_epi32(bias * asum));
+    acc = _mm_fmadd_ps(_mm_cvtepi32_ps(dots), _mm_mul_ps(d, da), acc);
+    return has_min ? _mm_fmadd_ps(_mm_set1_ps((float)asum), _mm_mul_ps(m, da), acc) : acc;
+}
+
+/* HALVES: scales are f16 at the start of a block, followed by m where HAS_MIN. That loads them all
+ * at once, rather than one by one as LOAD does. */
+INLINE __m128 direct_32(load_pair_fn *load, size_t block_bytes, int bias, bool has_min, bool halves,
                         const struct direct *r) {
     __m128 acc = _mm_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b += 2) {
         size_t n = r->n_blocks - b; // an odd last block goes alone, as its own neighbour
-        __mmask64 visible = n > 1 ? ~0ull : 0xffffffff;
-        __m512i a = _mm512_maskz_loadu_epi8(visible, r->q + b * 32);
+        size_t step = n > 1 ? block_bytes : 0;
+        __m512i a = _mm512_maskz_loadu_epi8(n > 1 ? ~0ull : 0xffffffff, r->q + b * 32);
+        const uint8_t *block[ROWS];
         struct pair p[ROWS];
         __m512i dot[ROWS];
+        UNROLL
         for (size_t i = 0; i < ROWS; i++) {
-            const uint8_t *block = r->row[i] + b * block_bytes;
-            _mm_prefetch((const void *)(block + PREFETCH), _MM_HINT_T0);
-            load(block, block + (n > 1 ? block_bytes : 0), &p[i]);
+            block[i] = r->row[i] + b * block_bytes;
+            _mm_prefetch((const void *)(block[i] + PREFETCH), _MM_HINT_T0);
+            load(block[i], block[i] + step, &p[i]);
             dot[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), p[i].code, a);
         }
+        __m256 d = halves ? halves_of_rows(block, step, 0) : scales_of_rows(p), m = d;
+        if (has_min) m = halves_of_rows(block, step, 2);
         __m512i lanes = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]);
         lanes = _mm512_add_epi32(lanes, _mm512_shuffle_i32x4(lanes, lanes, 0xb1));
-        acc = add_block_32(acc, _mm512_castsi512_si128(lanes), p, 0, b, bias, has_min, r);
+        acc = add_block_32(acc, _mm512_castsi512_si128(lanes), _mm256_castps256_ps128(d),
+                           _mm256_castps256_ps128(m), b, bias, has_min, r);
         if (n > 1)
-            acc = add_block_32(acc, _mm512_extracti32x4_epi32(lanes, 2), p, 1, b + 1, bias, has_min,
-                               r);
+            acc = add_block_32(acc, _mm512_extracti32x4_epi32(lanes, 2),
+                               _mm256_extractf128_ps(d, 1), _mm256_extractf128_ps(m, 1), b + 1, bias,
+                               has_min, r);
     }
     return acc;
 }
@@ -331,18 +356,18 @@ struct format {
     static __m128 direct_##name(const struct direct *r) {                                          \
         return direct_256(load_##name, sizeof(struct block_##name), bias_shift, has_min, wide, r); \
     }
-#define FORMAT_32(name, bias, has_min)                                                             \
+#define FORMAT_32(name, bias, has_min, halves)                                                     \
     static __m128 direct_##name(const struct direct *r) {                                          \
-        return direct_32(load_##name, sizeof(struct block_##name), bias, has_min, r);              \
+        return direct_32(load_##name, sizeof(struct block_##name), bias, has_min, halves, r);      \
     }
 
-FORMAT_32(q4_0, 8, false)
-FORMAT_32(q4_1, 0, true)
-FORMAT_32(q5_0, 16, false)
-FORMAT_32(q5_1, 0, true)
-FORMAT_32(q8_0, 128, false)
-FORMAT_32(iq4_nl, 128, false)
-FORMAT_32(mxfp4, 16, false)
+FORMAT_32(q4_0, 8, false, true)
+FORMAT_32(q4_1, 0, true, true)
+FORMAT_32(q5_0, 16, false, true)
+FORMAT_32(q5_1, 0, true, true)
+FORMAT_32(q8_0, 128, false, true)
+FORMAT_32(iq4_nl, 128, false, true)
+FORMAT_32(mxfp4, 16, false, false)
 FORMAT_256(q2_k, 0, true, false)
 FORMAT_256(q3_k, 2, false, false)
 FORMAT_256(q4_k, 0, true, false)
@@ -518,12 +543,14 @@ INLINE void dot_words(const uint8_t (*code)[ZMM_BYTES], size_t n_words, const in
                       size_t stride, size_t n, __m512i *dot) {
     for (size_t i = 0; i < n_words; i++) {
         __m512i w = _mm512_loadu_si512(code[i]);
+        UNROLL
         for (size_t t = 0; t < n; t++)
             dot[t] = _mm512_dpbusd_epi32(dot[t], w, broadcast_word(q + t * stride + 4 * i));
     }
 }
 
 INLINE void clear(__m512i *v, size_t n) {
+    UNROLL
     for (size_t t = 0; t < n; t++) v[t] = _mm512_setzero_si512();
 }
 
@@ -539,6 +566,7 @@ INLINE void dot_scaled(const struct strip_256 *s, enum scaling scaling, const in
         __m512i dot[MAX_TILE], scale = _mm512_loadu_si512(s->scale[i / 4]);
         clear(dot, n);
         dot_words(s->code + i, n_words, q + 4 * i, stride, n, dot);
+        UNROLL
         for (size_t t = 0; t < n; t++)
             // SHORT_16: the upper int16 of a scale is 0, so that of the dot product drops out.
             isum[t] = scaling == SHORT_16
@@ -551,6 +579,7 @@ INLINE void add_pairs(const struct strip_256 *s, const int16_t *bsum, size_t str
                       __m512i *sum) {
     for (size_t i = 0; i < 8; i++) {
         __m512i pair = _mm512_loadu_si512(s->pair[i]);
+        UNROLL
         for (size_t t = 0; t < n; t++)
             sum[t] = _mm512_dpwssd_epi32(sum[t], pair, broadcast_word(bsum + t * stride + 2 * i));
     }
@@ -571,6 +600,7 @@ INLINE void tile_256(const struct strip_256 *s, const struct act *a, size_t firs
         if (!has_min && scaling != FOLDED) add_pairs(s, bsum, bsum_stride, n, isum);
         dot_scaled(s, scaling, q, a->k, n, isum);
         if (!has_min && scaling == FOLDED)
+            UNROLL
             for (size_t t = 0; t < n; t++) {
                 __m256i groups = _mm256_loadu_si256((const void *)(bsum + t * bsum_stride));
                 __m256i sums = _mm256_madd_epi16(groups, _mm512_castsi512_si256(all_128));
@@ -579,6 +609,7 @@ INLINE void tile_256(const struct strip_256 *s, const struct act *a, size_t firs
             }
         __m512 d = _mm512_loadu_ps(s->d), dmin = d;
         if (has_min) dmin = _mm512_loadu_ps(s->dmin);
+        UNROLL
         for (size_t t = 0; t < n; t++) {
             __m512 scale = _mm512_set1_ps(da[t * n_blocks]);
             acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[t]), _mm512_mul_ps(d, scale), acc[t]);
@@ -598,6 +629,7 @@ INLINE void tile_32(const struct strip_32 *s, const struct act *a, size_t first,
     const __m512i factor = _mm512_set1_epi16((short)(has_min ? 1 : -bias));
     for (size_t b = 0; b < n_blocks; b++, s++, q += 32, bsum += 2, da++) {
         __m512i isum[MAX_TILE], asum[MAX_TILE];
+        UNROLL
         for (size_t t = 0; t < n; t++) {
             asum[t] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), factor,
                                           broadcast_word(bsum + t * bsum_stride));
@@ -606,6 +638,7 @@ INLINE void tile_32(const struct strip_32 *s, const struct act *a, size_t first,
         dot_words(s->code, 8, q, a->k, n, isum);
         __m512 d = _mm512_loadu_ps(s->d), dmin = d;
         if (has_min) dmin = _mm512_loadu_ps(s->dmin);
+        UNROLL
         for (size_t t = 0; t < n; t++) {
             __m512 scale = _mm512_set1_ps(da[t * n_blocks]);
             acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[t]), _mm512_mul_ps(d, scale), acc[t]);
@@ -625,11 +658,13 @@ struct output {
 INLINE void run_tile(const void *strip, const struct act *a, size_t first, size_t n,
                      enum scaling scaling, int bias, bool has_min, const struct output *out) {
     __m512 acc[MAX_TILE];
+    UNROLL
     for (size_t t = 0; t < n; t++) acc[t] = _mm512_setzero_ps();
     if (scaling == NONE)
         tile_32(strip, a, first, n, bias, has_min, acc);
     else
         tile_256(strip, a, first, n, scaling, has_min, acc);
+    UNROLL
     for (size_t t = 0; t < n; t++)
         _mm512_mask_storeu_ps(out->y + (first + t) * out->ldy, first_lanes(out->n_rows), acc[t]);
 }
@@ -709,19 +744,26 @@ INLINE void float_tile(uint32_t type, const uint8_t *w, size_t n_rows, const flo
                        size_t k, float *y, size_t ldy) {
     size_t size = type == QUANT_F32 ? 4 : 2;
     __m512 acc[4][4];
+    UNROLL
     for (size_t r = 0; r < n_rows; r++)
+        UNROLL
         for (size_t t = 0; t < n; t++) acc[r][t] = _mm512_setzero_ps();
     for (size_t i = 0; i < k; i += LANES) {
         __mmask16 m = first_lanes(k - i);
         __m512 row[4];
+        UNROLL
         for (size_t r = 0; r < n_rows; r++) row[r] = load_floats(type, w + (r * k + i) * size, m);
+        UNROLL
         for (size_t t = 0; t < n; t++) {
             __m512 v = _mm512_maskz_loadu_ps(m, x + t * k + i);
+            UNROLL
             for (size_t r = 0; r < n_rows; r++)
                 acc[r][t] = _mm512_mask3_fmadd_ps(row[r], v, acc[r][t], m);
         }
     }
+    UNROLL
     for (size_t r = 0; r < n_rows; r++)
+        UNROLL
         for (size_t t = 0; t < n; t++) y[t * ldy + r] = fold(acc[r][t]);
 }
 
@@ -741,14 +783,24 @@ INLINE void float_matrix(uint32_t type, const uint8_t *w, size_t n_rows, const f
     for (; r < n_rows; r++) float_rows(type, w + r * row_bytes, 1, x, n, k, y + r, ldy);
 }
 
-static void matmul_float(const struct quant_type *type, const void *w, size_t n_rows, const float *x,
-                         size_t n, size_t k, float *y, size_t ldy, void *scratch) {
-    (void)scratch;
-    switch (type->id) {
+static void float_tokens(uint32_t type, const uint8_t *w, size_t n_rows, const float *x, size_t n,
+                         size_t k, float *y, size_t ldy) {
+    switch (type) {
     case QUANT_F32: float_matrix(QUANT_F32, w, n_rows, x, n, k, y, ldy); break;
     case QUANT_F16: float_matrix(QUANT_F16, w, n_rows, x, n, k, y, ldy); break;
     default: float_matrix(QUANT_BF16, w, n_rows, x, n, k, y, ldy);
     }
+}
+
+/* As many tokens at a time as the second-level cache keeps while the rows go by. */
+static void matmul_float(const struct quant_type *type, const void *w, size_t n_rows, const float *x,
+                         size_t n, size_t k, float *y, size_t ldy, void *scratch) {
+    (void)scratch;
+    const size_t cache_bytes = (size_t)512 << 10;
+    size_t fit = cache_bytes / (k * sizeof *x) & ~(size_t)3, n_step = fit > 4 ? fit : 4;
+    for (size_t t = 0; t < n; t += n_step)
+        float_tokens(type->id, w, n_rows, x + t * k, n - t < n_step ? n - t : n_step, k, y + t * ldy,
+                     ldy);
 }
 
 /* ---- Attention --------------------------------------------------------------------------------------- */
@@ -764,9 +816,11 @@ INLINE __m512 load_kv(const void *p, bool f32, size_t i, __mmask16 m) {
 INLINE float weigh(const struct attend *a, size_t i, const __m512 s[KEY_REGISTERS],
                    uint64_t visible) {
     __m512 max_lanes = _mm512_set1_ps(a->m[i]), sum = _mm512_setzero_ps();
+    UNROLL
     for (size_t z = 0; z < KEY_REGISTERS; z++)
         max_lanes = _mm512_mask_max_ps(max_lanes, (__mmask16)(visible >> LANES * z), s[z], max_lanes);
     float max = _mm512_reduce_max_ps(max_lanes);
+    UNROLL
     for (size_t z = 0; z < KEY_REGISTERS; z++) {
         __mmask16 m = (__mmask16)(visible >> LANES * z);
         __m512 p = exp_lanes(_mm512_sub_ps(s[z], _mm512_set1_ps(max)));
@@ -785,21 +839,28 @@ INLINE void sum_values(const struct attend *a, size_t i, size_t n, const void *v
                        size_t lo, size_t hi, size_t first, size_t n_z, __mmask16 m,
                        const float *correction) {
     __m512 o[MAX_QUERIES][4];
+    UNROLL
     for (size_t q = 0; q < n; q++)
+        UNROLL
         for (size_t z = 0; z < n_z; z++)
             o[q][z] = _mm512_mul_ps(
                 _mm512_maskz_loadu_ps(m, a->o + (i + q) * a->head_dim + first + z * LANES),
                 _mm512_set1_ps(correction[q]));
     for (size_t j = lo; j < hi; j++) {
         __m512 value[4];
+        UNROLL
         for (size_t z = 0; z < n_z; z++)
             value[z] = load_kv(v, f32, j * a->head_dim + first + z * LANES, m);
+        UNROLL
         for (size_t q = 0; q < n; q++) {
             __m512 p = _mm512_set1_ps(a->scores[(i + q) * KV_BLOCK + j]);
+            UNROLL
             for (size_t z = 0; z < n_z; z++) o[q][z] = _mm512_fmadd_ps(p, value[z], o[q][z]);
         }
     }
+    UNROLL
     for (size_t q = 0; q < n; q++)
+        UNROLL
         for (size_t z = 0; z < n_z; z++)
             _mm512_mask_storeu_ps(a->o + (i + q) * a->head_dim + first + z * LANES, m, o[q][z]);
 }
@@ -808,20 +869,26 @@ INLINE void sum_values(const struct attend *a, size_t i, size_t n, const void *v
 INLINE void attend_queries(const struct attend *a, size_t i, size_t n, const void *k_t,
                            const void *v, bool f32, size_t lo, size_t hi) {
     __m512 s[MAX_QUERIES][KEY_REGISTERS];
+    UNROLL
     for (size_t q = 0; q < n; q++)
+        UNROLL
         for (size_t z = 0; z < KEY_REGISTERS; z++) s[q][z] = _mm512_setzero_ps();
     for (size_t d = 0; d < a->head_dim; d++) {
         __m512 key[KEY_REGISTERS];
+        UNROLL
         for (size_t z = 0; z < KEY_REGISTERS; z++)
             key[z] = load_kv(k_t, f32, d * KV_BLOCK + z * LANES, 0xffff);
+        UNROLL
         for (size_t q = 0; q < n; q++) {
             __m512 query = _mm512_set1_ps(a->q[(i + q) * a->head_dim + d]);
+            UNROLL
             for (size_t z = 0; z < KEY_REGISTERS; z++)
                 s[q][z] = _mm512_fmadd_ps(query, key[z], s[q][z]);
         }
     }
     float correction[MAX_QUERIES];
     uint64_t visible = ~0ull >> (KV_BLOCK - hi) & ~0ull << lo; // 0 <= lo < hi <= KV_BLOCK
+    UNROLL
     for (size_t q = 0; q < n; q++) correction[q] = weigh(a, i + q, s[q], visible);
     size_t d = 0;
     for (; d + 4 * LANES <= a->head_dim; d += 4 * LANES)

@@ -17,6 +17,12 @@
 
 // The callers specialise on the loader, which works only where it is inlined.
 #define INLINE static inline __attribute__((always_inline))
+// Arrays of registers stay registers only where the loops over them are unrolled.
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 /* 256 elements. */
 struct chunk {
