@@ -1,9 +1,10 @@
 /* Samplers: from logits to one token id.
  *
- * A pick copies the logits, edits the copy (bias, penalties, DRY), and hands what is left to one of
- * three endings: greedy, Mirostat 2, or the chain of filters and a draw. Everything is a fixed chain
- * of operations, and the random number of pick i is a function of the seed and i alone, so a text can
- * be made again from its seed. Buffers are made at open and in accept; a pick allocates nothing.
+ * A pick copies the logits, edits the copy (bias, penalties, DRY), and hands what is left to one
+ * of three endings: greedy, Mirostat 2, or the chain of filters and a draw. Everything is a fixed
+ * chain of operations, and the random number of pick i is a function of the seed and i alone, so a
+ * text can be made again from its seed. Buffers are made at open and in accept; a pick allocates
+ * nothing.
  *
  * Filters only ever need the best few candidates, so they take them off a heap instead of sorting a
  * whole vocabulary.
@@ -35,7 +36,7 @@ struct octet_sampler {
     size_t n_logits;
     float *logits; // (n_logits) edited copy; -INFINITY: out of the question
 
-    struct candidate *set, *other; // (n_logits) each: the candidates, and room for a filter's result
+    struct candidate *set, *other; // (n_logits) each: candidates, a filter's result
     size_t n_set;
 
     int32_t *history; // (n_history)
@@ -51,7 +52,7 @@ struct octet_sampler {
     double mirostat_mu;
 };
 
-/* ---- Opening ---------------------------------------------------------------------------------- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 static enum octet_status check_range(const char *field, double value, double min, double max,
                                      struct octet_err *err) {
@@ -203,7 +204,7 @@ enum octet_status octet_sampler_accept(struct octet_sampler *s, int32_t id) {
     return OCTET_OK;
 }
 
-/* ---- Editing the logits ------------------------------------------------------------------------ */
+/* ---- Editing the logits ---------------------------------------------------------------------- */
 
 /* Forbidden tokens stay so, and the others stay finite: the sums below depend on it. */
 static void edit_logit(struct octet_sampler *s, int32_t id, float value) {
@@ -315,7 +316,7 @@ static void penalize_repetition(struct octet_sampler *s) {
     clear_marks(s);
 }
 
-/* ---- Candidates -------------------------------------------------------------------------------- */
+/* ---- Candidates ------------------------------------------------------------------------------ */
 
 static enum octet_status collect(struct octet_sampler *s, struct octet_err *err) {
     s->n_set = 0;
@@ -344,7 +345,7 @@ static void softmax(struct octet_sampler *s, float temperature) {
     double sum = 0.0;
     for (size_t i = 0; i < s->n_set; i++) {
         const float x = (s->set[i].logit - max) / temperature;
-        s->set[i].p = x < -80.0f ? 0.0 : (double)kernel_exp(x);
+        s->set[i].p = (double)kernel_exp(x);
         sum += s->set[i].p;
     }
     for (size_t i = 0; i < s->n_set; i++) s->set[i].p /= sum;
@@ -428,7 +429,7 @@ static void keep_min_p(struct octet_sampler *s) {
     s->n_set = n;
 }
 
-/* ---- Picking ------------------------------------------------------------------------------------ */
+/* ---- Picking --------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t x) { // finalizer of SplitMix64 (Steele et al. 2014)
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -449,7 +450,7 @@ static const struct candidate *draw(const struct octet_sampler *s) {
     double sum = 0.0;
     for (size_t i = 0; i < s->n_set; i++) {
         if (s->set[i].p == 0.0) continue;
-        drawn = &s->set[i]; // the last one with a chance, should rounding leave the sum below target
+        drawn = &s->set[i]; // the last one with a chance if rounding keeps the sum below target
         sum += s->set[i].p;
         if (sum > target) break;
     }

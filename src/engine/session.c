@@ -199,6 +199,7 @@ static enum octet_status run_step(struct octet_model *model, struct journey *jou
 /* The session now holds the rows just computed. */
 static enum octet_status advance(struct journey *j, struct octet_err *err) {
     struct octet_session *s = j->session;
+    if (j->n == 0) return OCTET_OK;
     s->has_logits = false;
     for (size_t i = 0; i < j->n; i++)
         if (octet_tokens_push(&s->held, j->want.tokens[j->from + i]) != OCTET_OK)

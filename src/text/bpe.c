@@ -6,8 +6,8 @@
 
 #include "text/vocab_impl.h"
 
-/* Bytes that print are written as the character of the same number, the other 68 (00 to 20, 7F to A0,
- * AD) in order as U+0100 and following. */
+/* Bytes that print are written as the character of the same number, the other 68 (00 to 20, 7F to
+ * A0, AD) in order as U+0100 and following. */
 enum { FIRST_SHIFTED = 0x100, N_LOW = 0x21, N_MIDDLE = 0x22, N_SHIFTED = N_LOW + N_MIDDLE + 1 };
 
 static int32_t char_of_byte(int byte) {

@@ -78,12 +78,12 @@ enum octet_status encoder_emit(struct encoder *e, int32_t id) {
     return status ? octet_fail_memory(e->err, "tokens", (e->out->n + 1) * sizeof id) : OCTET_OK;
 }
 
+/* Byte-level vocabularies may lack bytes that no valid text has, and some control characters. What
+ * has neither a token nor the unknown token to stand for it is left out, as Hugging Face's
+ * tokenizers do: any other token would give the text a meaning that its author did not write. */
 enum octet_status encoder_emit_byte(struct encoder *e, unsigned char byte) {
-    const struct vocab *v = e->v;
-    int32_t id = v->byte_ids[byte] >= 0 ? v->byte_ids[byte] : v->unk;
-    if (id >= 0) return encoder_emit(e, id);
-    return octet_fail(e->err, OCTET_EFORMAT,
-                      "the vocabulary has no token for byte 0x%02X and no unknown token", byte);
+    int32_t id = e->v->byte_ids[byte] >= 0 ? e->v->byte_ids[byte] : e->v->unk;
+    return id >= 0 ? encoder_emit(e, id) : OCTET_OK;
 }
 
 static enum octet_status encode_segment(struct encoder *e, const char *text, size_t n) {

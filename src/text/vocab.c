@@ -157,6 +157,8 @@ static enum octet_status load_types(struct vocab *v, const struct gguf *g, struc
         t->ends = t->ends || name_ends(t);
         set_bytes(t);
     }
+    // Files without an unknown token name another control token here, often the end of text.
+    if (v->unk >= 0 && v->tokens[v->unk].type != TOKEN_UNKNOWN) v->unk = -1;
     return OCTET_OK;
 }
 

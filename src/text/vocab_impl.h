@@ -15,7 +15,7 @@ enum vocab_limits {
     VOCAB_MAX_TOKEN_BYTES = 1 << 20,
     // Longer ones are not searched for in text: this bounds the work per byte of a hostile pair of
     // vocabulary and text. Real special tokens have at most 40 bytes.
-    VOCAB_MAX_SPECIAL_BYTES = 256,
+    VOCAB_MAX_SPECIAL_BYTES = 128,
     VOCAB_MAX_TEXT_BYTES = 1 << 29, // offsets into text, three bytes per space, fit an int32_t
 };
 

@@ -1,0 +1,116 @@
+/* base/probe: values that must hold on every machine; speeds are only checked to exist. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/probe.h"
+
+static void test_clock_does_not_go_back(void **state) {
+    (void)state;
+    double last = probe_seconds();
+    assert_true(last > 0);
+    for (int i = 0; i < 1000; i++) {
+        const double now = probe_seconds();
+        assert_true(now >= last);
+        last = now;
+    }
+}
+
+static void test_memory_sizes_are_plausible(void **state) {
+    (void)state;
+    const uint64_t total = probe_ram_total();
+    assert_true(total > UINT64_C(16) << 20);
+    assert_true(probe_ram_available() <= total);
+    assert_true(probe_ram_available() > 0);
+}
+
+static void test_anonymous_memory_is_part_of_the_peak(void **state) {
+    (void)state;
+    enum { N = 64 << 20 };
+    const uint64_t before = probe_rss_anon();
+    char *const block = mem_alloc(N);
+    assert_non_null(block);
+    memset(block, 1, N);
+    assert_true(probe_rss_anon() >= before + N / 2);
+    assert_true(probe_rss_peak() >= N);
+    mem_free(block);
+}
+
+static void test_names_stay_within_their_buffers(void **state) {
+    (void)state;
+    char text[8];
+    memset(text, 'x', sizeof text);
+    probe_cpu_name(text, 4);
+    assert_true(memchr(text, '\0', 4) != NULL);
+    assert_int_equal(text[4], 'x');
+    memset(text, 'x', sizeof text);
+    probe_cpu_features(text, 4);
+    assert_true(memchr(text, '\0', 4) != NULL);
+    assert_int_equal(text[4], 'x');
+}
+
+static void test_bandwidth_is_measured(void **state) {
+    (void)state;
+    struct octet_err err;
+    for (int n_threads = 1; n_threads <= 3; n_threads += 2) {
+        double speed = 0;
+        assert_int_equal(probe_read_bandwidth(n_threads, 1, &speed, &err), OCTET_OK);
+        assert_true(speed > 1e6);
+    }
+}
+
+static void test_bandwidth_survives_failed_allocations(void **state) {
+    (void)state;
+    for (size_t after = 0; after < 3; after++) {
+        struct octet_err err;
+        double speed = 1;
+        mem_fail_after(after);
+        const enum octet_status status = probe_read_bandwidth(1, 1, &speed, &err);
+        mem_fail_after(SIZE_MAX);
+        assert_int_equal(status, OCTET_EMEM);
+        assert_true(speed == 0);
+    }
+}
+
+static void test_disk_probe_reports_a_missing_folder(void **state) {
+    (void)state;
+    struct octet_err err;
+    double speed = 1;
+    assert_int_equal(probe_disk_read("/no/such/folder", &speed, &err), OCTET_EIO);
+    assert_non_null(strstr(err.message, "/no/such/folder"));
+    assert_true(speed == 0);
+}
+
+static void test_disk_probe_measures_or_says_why_not(void **state) {
+    (void)state;
+    struct octet_err err;
+    double speed;
+    const enum octet_status status = probe_disk_read("/tmp", &speed, &err);
+    assert_true(status == OCTET_OK ? speed > 0 : err.message[0] != '\0');
+}
+
+static void test_sandbox_probes_answer(void **state) {
+    (void)state;
+    assert_in_range(probe_landlock_abi(), 0, 1000);
+    (void)probe_user_namespaces();
+    (void)probe_seccomp_filters();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_clock_does_not_go_back),
+        cmocka_unit_test(test_memory_sizes_are_plausible),
+        cmocka_unit_test(test_anonymous_memory_is_part_of_the_peak),
+        cmocka_unit_test(test_names_stay_within_their_buffers),
+        cmocka_unit_test(test_bandwidth_is_measured),
+        cmocka_unit_test(test_bandwidth_survives_failed_allocations),
+        cmocka_unit_test(test_disk_probe_reports_a_missing_folder),
+        cmocka_unit_test(test_disk_probe_measures_or_says_why_not),
+        cmocka_unit_test(test_sandbox_probes_answer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
