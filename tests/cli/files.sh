@@ -1,0 +1,50 @@
+#!/bin/bash
+# octet inspect, synth, bench and doctor.
+. tests/cli/lib.sh
+make_model
+model=$TMP/m.gguf
+
+run "$OCTET" inspect "$model"
+expect_exit inspect_works 0
+expect_stdout inspect_shows_metadata general.architecture
+expect_stdout inspect_shows_types Q4_K
+expect_stdout inspect_shows_plan 'on this machine'
+run "$OCTET" inspect --tensors "$model"; expect_stdout inspect_lists_tensors output_norm.weight
+run "$OCTET" inspect --check "$model"; expect_stdout inspect_checks 'all weights are numbers'
+run "$OCTET" inspect --json "$model"
+expect_json inspect_json "all(k in j for k in 'file bytes metadata types tensors plan'.split())" True
+expect_json inspect_sizes_agree 'j["bytes"] >= sum(t["bytes"] for t in j["tensors"]) > 0' True
+expect_json inspect_plan 'j["plan"]["runs"] and j["plan"]["decode_bytes"] > 0' True
+printf 'GGUF\3\0\0\0' >"$TMP/short.gguf"
+run "$OCTET" inspect "$TMP/short.gguf"; expect_failure inspect_refuses_cut_header short.gguf
+
+run "$OCTET" synth --arch mistral-7b-tiny --type q4_k_m --seed 1 "$TMP/again.gguf"
+expect_exit synth_works 0; expect_files_equal synth_is_reproducible "$model" "$TMP/again.gguf"
+(ulimit -f 64; trap '' XFSZ; "$OCTET" synth --arch mistral-7b-tiny --type f16 "$TMP/full.gguf" \
+    >"$TMP/out" 2>"$TMP/err" </dev/null)
+status=$?
+expect_failure synth_tells_full_disk full.gguf
+expect_equal synth_leaves_nothing "$(ls "$TMP" | grep -c full)" 0
+run "$OCTET" synth --arch mistral-7b-tiny "$TMP/no/such/folder.gguf"; expect_failure synth_folder_missing folder
+for arch in mixtral-8x7b-tiny phi-2-tiny llama-tiny; do
+    run "$OCTET" synth --arch $arch --type q8_0 "$TMP/$arch.gguf"; expect_exit "synth_$arch" 0
+    run "$OCTET" run -m "$TMP/$arch.gguf" -p Hi -n 4 --ignore-eos --json
+    expect_json "run_$arch" 'j["completion_tokens"]' 4
+done
+
+run "$OCTET" bench -m "$model" --prompt 16 --gen 8 --depth 8 --batch 2 -r 2 -t 2 --json
+expect_exit bench_works 0
+expect_json bench_tests '[(t["test"], t["n"], t["depth"], t["threads"]) for t in j]' \
+    "[('prefill', 16, 8, 2), ('decode', 8, 8, 2), ('batch', 2, 8, 2)]"
+keys="tokens_per_s spread gb_per_s ceiling_gb_per_s share peak_rss_bytes"
+expect_json bench_keys "all(t[k] >= 0 for k in '$keys'.split() for t in j)" True
+expect_json bench_decode_tells_first_token 'j[1]["first_token_s"] > 0' True
+run "$OCTET" bench -m "$model" --prompt 0 --gen 4 -r 1; expect_stdout bench_table decode
+run "$OCTET" bench -m "$model" --prompt 64 -c 16; expect_failure bench_context_too_small context
+
+run "$OCTET" doctor --dir "$TMP" --json
+expect_exit doctor_works 0
+expect_json doctor_self_test 'j["kernels"] is not None and j["cores"] > 0 and len(j["models"]) > 10' True
+run "$OCTET" doctor --dir "$TMP/none"; expect_exit doctor_without_folder 0
+expect_stdout doctor_says_what_failed 'not measured'
+finish
