@@ -1,0 +1,153 @@
+# octet: no configure step. `make help` lists what there is to do.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD ?= build
+WERROR ?=
+CFLAGS ?= -O2 -g
+CLANG ?= clang
+AARCH64_CC ?= aarch64-linux-gnu-gcc
+FUZZ_SECONDS ?= 60
+MODEL ?= $(firstword $(wildcard models/*.gguf))
+
+# Short lines; V=1 shows the commands.
+say = $(if $(V),,@echo "  $(1) $(2)";)
+
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+VERSION := $(shell sed -n 's/^.define OCTET_VERSION "\(.*\)"/\1/p' include/octet.h)
+SO_MAJOR := $(firstword $(subst ., ,$(VERSION)))
+ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+
+# Kernels must keep every operation as written (see src/kernels/kernels.h), so no contraction and no
+# fast-math anywhere. The baseline stays the architecture's; each ISA file gets its own flags.
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
+BASE_FLAGS := -D_GNU_SOURCE -Iinclude -Isrc -std=c11 -ffp-contract=off -fPIC -pthread $(WARNINGS)
+COMPILE = $(CPPFLAGS) $(BASE_FLAGS) $(CFLAGS)
+LIB_LIBS := -lpcre2-8 -lutf8proc -lm -pthread
+CLI_LIBS := -ljansson -lcurl -lcrypto -ledit
+
+LIB_DIRS := base format quant kernels model text engine
+ALL_LIB := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
+OTHER_ISA := $(if $(filter x86_64,$(ARCH)),,src/kernels/avx2.c src/kernels/avx512.c) \
+             $(if $(filter aarch64,$(ARCH)),,src/kernels/neon.c)
+LIB_SRC := $(filter-out $(OTHER_ISA),$(ALL_LIB))
+CLI_SRC := $(wildcard src/cli/*.c)
+TEST_SRC := $(wildcard tests/test_*.c)
+FUZZ_SRC := $(wildcard fuzz/fuzz_*.c)
+
+isa_flags = $(if $(findstring kernels/avx2,$(1)),-O3 -mavx2 -mfma -mf16c)\
+ $(if $(findstring kernels/avx512,$(1)),-O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl\
+ -mavx512vnni -mavx2 -mfma -mf16c)\
+ $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)
+
+.PHONY: all lib help deps check quick-check style demo asan tests-% fuzz fuzz-build clang-lint neon \
+        example bench coverage format install uninstall clean
+all: $(BUILD)/octet lib ## the program and the library (default)
+lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
+
+# ---- One object tree per flavour: $(1) folder, $(2) compiler, $(3) extra flags ---------------------
+lib_obj = $(patsubst src/%.c,$(1)/%.o,$(LIB_SRC))
+cli_obj = $(patsubst src/%.c,$(1)/%.o,$(CLI_SRC))
+test_bin = $(patsubst tests/%.c,$(1)/tests/%,$(TEST_SRC))
+
+define flavour
+$(1)/%.o: src/%.c Makefile
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$@)$(2) $$(COMPILE) $(3) $$(call isa_flags,$$<) -MMD -MP -c $$< -o $$@
+$(1)/liboctet.a: $$(call lib_obj,$(1))
+	@rm -f $$@
+	$$(call say,AR,$$@)ar rcs $$@ $$^
+$(1)/octet: $$(call cli_obj,$(1)) $(1)/liboctet.a
+	$$(call say,LD,$$@)$(2) $$(CFLAGS) $(3) -o $$@ $$^ $$(LDFLAGS) $$(CLI_LIBS) $$(LIB_LIBS)
+$(1)/tests/%: tests/%.c $(1)/liboctet.a
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)$(2) $$(COMPILE) $(3) -Itests -MMD -MP -MF $$@.d -MT $$@ $$< -o $$@ $(1)/liboctet.a \
+	    $$(LDFLAGS) -lcmocka $$(LIB_LIBS)
+-include $$(wildcard $(1)/*/*.d)
+endef
+
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+$(eval $(call flavour,$(BUILD),$(CC),$(WERROR)))
+$(eval $(call flavour,$(BUILD)/asan,$(CC),$(SANITIZE) -Werror))
+$(eval $(call flavour,$(BUILD)/cov,$(CC),-O0 -g --coverage))
+$(eval $(call flavour,$(BUILD)/fuzz,$(CLANG),$(SANITIZE) -fsanitize=fuzzer-no-link -Werror))
+$(eval $(call flavour,$(BUILD)/neon,$(AARCH64_CC),-static -Werror))
+
+$(BUILD)/liboctet.so: $(call lib_obj,$(BUILD)) src/liboctet.map
+	$(call say,LD,$@)$(CC) -shared -Wl,-soname,liboctet.so.$(SO_MAJOR) -Wl,--version-script=src/liboctet.map \
+	    $(CFLAGS) -o $@ $(call lib_obj,$(BUILD)) $(LDFLAGS) $(LIB_LIBS)
+
+# ---- Checks ---------------------------------------------------------------------------------------
+check: ## everything a change must pass; ends with "N passed, N failed"
+	@tools/deps.sh check
+	+@tools/run_tests.sh asan
+quick-check: ## unit and program tests with sanitizers, and the style
+	+@tools/run_tests.sh asan style build unit cli
+style: ## line, function and file lengths, module arrows, leftovers
+	@tools/check_style.sh
+coverage: ## line coverage of src/ by unit and program tests
+	@tools/deps.sh coverage
+	+@tools/coverage.sh
+asan: $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
+tests-asan: $(call test_bin,$(BUILD)/asan)
+tests-cov: $(BUILD)/cov/octet $(call test_bin,$(BUILD)/cov)
+
+# clang compiles the library for fuzzing; the rest it only has to accept.
+clang-lint: $(BUILD)/fuzz/liboctet.a
+	$(call say,CHECK,with $(CLANG))$(CLANG) $(COMPILE) -Werror -Itests -fsyntax-only $(CLI_SRC) $(TEST_SRC)
+
+FUZZ_BINS := $(patsubst fuzz/fuzz_%.c,$(BUILD)/fuzz/run/%,$(FUZZ_SRC))
+fuzz-build: $(FUZZ_BINS)
+$(BUILD)/fuzz/run/%: fuzz/fuzz_%.c $(BUILD)/fuzz/liboctet.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(CLANG) $(COMPILE) $(SANITIZE) -fsanitize=fuzzer -Werror -Itests -o $@ $^ $(LDFLAGS) $(LIB_LIBS)
+fuzz: fuzz-build ## every fuzz target for FUZZ_SECONDS (60)
+	@tools/deps.sh check
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/run_tests.sh asan fuzz
+
+# The NEON kernels against the scalar ones, emulated.
+NEON_OBJ := $(patsubst src/%.c,$(BUILD)/neon/%.o,src/kernels/neon.c src/kernels/scalar.c \
+            src/kernels/pick.c src/base/mem.c src/base/status.c $(wildcard src/quant/*.c))
+neon: $(BUILD)/neon/check_neon
+$(BUILD)/neon/check_neon: tests/neon/check_neon.c $(NEON_OBJ)
+	$(call say,LD,$@)$(AARCH64_CC) $(COMPILE) -static -Werror -o $@ $^ -lm
+
+# ---- Use ------------------------------------------------------------------------------------------
+deps: ## install the Debian packages the build needs
+	@tools/deps.sh
+demo: ## fetch a small model and let it write a program
+	+@tools/demo.sh
+bench: $(BUILD)/octet ## prefill and decode speed: make bench MODEL=file.gguf
+	@test -n "$(MODEL)" || { echo "bench: no model in models/: make bench MODEL=file.gguf" >&2; exit 1; }
+	$(BUILD)/octet bench -m $(MODEL)
+format: ## clang-format every C file in place
+	clang-format -i $(wildcard include/*.h src/*/*.c src/*/*.h tests/*.c fuzz/*.c docs/*.c)
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+# ---- Install --------------------------------------------------------------------------------------
+TO := $(DESTDIR)$(PREFIX)
+SO := liboctet.so.$(VERSION)
+DOCS := $(wildcard README.md DESIGN.md MODEL.md CONTRIBUTING.md LICENSE docs/example.c)
+install: all ## into PREFIX (/usr/local), staged under DESTDIR
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' octet.pc.in > $(BUILD)/octet.pc
+	install -d $(TO)/bin $(TO)/include $(TO)/lib/pkgconfig $(TO)/share/doc/octet
+	install -m 755 $(BUILD)/octet $(TO)/bin/octet
+	install -m 644 include/octet.h $(TO)/include/octet.h
+	install -m 644 $(BUILD)/liboctet.a $(TO)/lib/liboctet.a
+	install -m 755 $(BUILD)/liboctet.so $(TO)/lib/$(SO)
+	ln -sf $(SO) $(TO)/lib/liboctet.so.$(SO_MAJOR)
+	ln -sf liboctet.so.$(SO_MAJOR) $(TO)/lib/liboctet.so
+	install -m 644 $(BUILD)/octet.pc $(TO)/lib/pkgconfig/octet.pc
+	install -m 644 $(DOCS) $(TO)/share/doc/octet
+uninstall: ## remove what install put there
+	rm -f $(TO)/bin/octet $(TO)/include/octet.h $(TO)/lib/liboctet.a $(TO)/lib/$(SO) \
+	    $(TO)/lib/liboctet.so.$(SO_MAJOR) $(TO)/lib/liboctet.so $(TO)/lib/pkgconfig/octet.pc
+	rm -rf $(TO)/share/doc/octet
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@echo "  variables: V=1 CC CFLAGS BUILD PREFIX DESTDIR MODEL FUZZ_SECONDS"

@@ -1,0 +1,191 @@
+#!/bin/bash
+# Runs the checks and counts them: tools/run_tests.sh FLAVOUR [STEP...]
+# FLAVOUR is the build the unit and program tests use: asan or cov. Without steps: all of them.
+# Every check is one line "ok NAME" or "FAIL NAME"; the output of a failed one is shown. The last
+# line is "N passed, N failed"; the exit status is 1 if anything failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+flavour=${1:?usage: tools/run_tests.sh asan|cov [STEP...]}
+shift
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] ||
+    steps=(style release build unit cli header install example clang neon fuzz)
+build=${BUILD:-build}
+logs=$build/logs
+mkdir -p "$logs"
+export ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+passed=0
+failed=0
+
+pass() {
+    passed=$((passed + ${2:-1}))
+    echo "ok $1"
+}
+fail() { # NAME LOG [HOW_MANY]
+    failed=$((failed + ${3:-1}))
+    echo "FAIL $1"
+    tail -n 40 "$2" | sed 's/^/    /'
+}
+# check NAME COMMAND...: one counted check; false if it failed
+check() {
+    local name=$1 log=$logs/$1.log
+    shift
+    if "$@" >"$log" 2>&1; then
+        pass "$name"
+    else
+        fail "$name" "$log"
+        return 1
+    fi
+}
+
+step_style() { check style tools/check_style.sh; }
+step_release() {
+    check build-release make WERROR=-Werror all || skip="$skip install example"
+}
+# Without a build there is nothing to run; what failed is counted once.
+step_build() {
+    check "build-$flavour" make "$build/$flavour/octet" "tests-$flavour" || skip="$skip unit cli"
+}
+
+# Unit tests report through cmocka: an "[       OK ]" line per test, the number of failures last.
+count_unit() { # NAME LOG STATUS
+    local ok bad
+    ok=$(grep -c '^\[       OK \]' "$2")
+    bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test(s).*/\1/p' "$2" | tail -n 1)
+    passed=$((passed + ok))
+    if [ "$3" = 0 ] && [ "$ok" -gt 0 ]; then
+        echo "ok $1 ($ok)"
+        return
+    fi
+    # A crash loses the count, and counts as one.
+    [ "${bad:-0}" -gt 0 ] || bad=1
+    # A failed test leaks what it held: of no interest.
+    grep -vE '^\[( RUN      |       OK )\]' "$2" | sed '/ERROR: LeakSanitizer/,$d' >"$2.short"
+    [ "$(grep -c . "$2.short")" -gt 2 ] || cp "$2" "$2.short"
+    fail "$1" "$2.short" "$bad"
+}
+step_unit() {
+    local source name
+    local -a names=()
+    for source in tests/test_*.c; do
+        name=$(basename "$source" .c)
+        [ -e "$source" ] && names+=("$name")
+    done
+    # One program per core; each leaves its log and its exit status.
+    printf '%s\n' "${names[@]}" | xargs -P "$(nproc)" -I{} sh -c \
+        "timeout 300 $build/$flavour/tests/{} >$logs/{}.log 2>&1; echo \$? >$logs/{}.status"
+    for name in "${names[@]}"; do
+        count_unit "$name" "$logs/$name.log" "$(cat "$logs/$name.status")"
+    done
+}
+
+# Program tests print their own "ok NAME" and "FAIL NAME" lines.
+step_cli() {
+    local script name log status ok bad
+    for script in tests/cli/*.sh; do
+        name=$(basename "$script" .sh)
+        [ "$name" != lib ] && [ -e "$script" ] || continue
+        log=$logs/cli-$name.log
+        status=0
+        OCTET=$PWD/$build/$flavour/octet timeout 300 bash "$script" >"$log" 2>&1 || status=$?
+        ok=$(grep -c '^ok ' "$log")
+        bad=$(grep -c '^FAIL ' "$log")
+        passed=$((passed + ok))
+        if [ "$status" = 0 ] && [ "$bad" = 0 ]; then
+            echo "ok cli-$name ($ok)"
+        else
+            [ "$bad" -gt 0 ] || bad=1
+            fail "cli-$name (exit $status)" "$log" "$bad"
+        fi
+    done
+}
+
+step_header() {
+    local warn=(-Wall -Wextra -Werror -fsyntax-only -Iinclude)
+    check header-c "${CC:-cc}" -std=c11 -pedantic "${warn[@]}" -x c include/octet.h
+    check header-c++ "${CXX:-g++}" -std=c++11 -pedantic "${warn[@]}" -x c++ include/octet.h
+}
+
+root=$build/stage
+step_install() {
+    rm -rf "$root"
+    check install make install DESTDIR="$root" PREFIX=/usr || return
+    check installed-program "$root/usr/bin/octet" --version
+    check installed-exports exports_octet_names_only
+    check uninstall uninstall_leaves_nothing
+}
+exports_octet_names_only() {
+    local names
+    names=$(nm -D --defined-only "$root/usr/lib/liboctet.so" | awk '$2 ~ /[A-Z]/ { print $3 }')
+    [ -n "$names" ] && ! grep -v '^octet_' <<<"$names"
+}
+uninstall_leaves_nothing() {
+    local copy=$build/stage-copy
+    rm -rf "$copy"
+    cp -a "$root" "$copy"
+    make uninstall DESTDIR="$copy" PREFIX=/usr
+    [ -z "$(find "$copy" ! -type d -print)" ]
+}
+
+# The example against the installed files, linked both ways, with a tiny model.
+step_example() {
+    local model=$build/example.gguf
+    local -a cflags libs static
+    export PKG_CONFIG_PATH=$root/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
+    read -ra cflags < <(pkg-config --cflags octet)
+    read -ra libs < <(pkg-config --libs octet)
+    read -ra static < <(pkg-config --static --libs octet | sed 's/-loctet/-l:liboctet.a/')
+    check example-shared "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -o "$build/example" \
+        docs/example.c "${cflags[@]}" "-I$root/usr/include" "${libs[@]}" "-L$root/usr/lib"
+    check example-static "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -o "$build/example-static" \
+        docs/example.c "${cflags[@]}" "-I$root/usr/include" "-L$root/usr/lib" "${static[@]}"
+    check example-model "$build/octet" synth --arch mistral-7b-tiny --type q4_k_m "$model"
+    check example-run-shared env LD_LIBRARY_PATH="$root/usr/lib" "$build/example" "$model" "Hello"
+    check example-run-static "$build/example-static" "$model" "Hello"
+    check example-no-model fails_politely "$build/example-static" /nonexistent "Hello"
+}
+fails_politely() {
+    "$@"
+    [ $? = 1 ]
+}
+
+step_clang() { check clang make clang-lint; }
+
+step_neon() {
+    if [ "$(uname -m)" != x86_64 ] || ! command -v qemu-aarch64 >/dev/null; then
+        echo "skipped: neon (the unit tests compare the native kernels)"
+        return
+    fi
+    check build-neon make neon || return
+    local log=$logs/neon.log counts
+    qemu-aarch64 "$build/neon/check_neon" >"$log" 2>&1
+    counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1)
+    read -r ok bad <<<"${counts:-0 1}"
+    passed=$((passed + ok))
+    if [ "$bad" = 0 ]; then echo "ok neon ($ok)"; else fail neon "$log" "$bad"; fi
+}
+
+# Every fuzz target on its committed corpus plus what earlier runs found (build/fuzz/found).
+step_fuzz() {
+    local source name found
+    check build-fuzz make fuzz-build || return
+    for source in fuzz/fuzz_*.c; do
+        [ -e "$source" ] || continue
+        name=$(basename "$source" .c)
+        name=${name#fuzz_}
+        found=$build/fuzz/found/$name
+        mkdir -p "$found" "fuzz/corpus/$name"
+        check "fuzz-$name" "$build/fuzz/run/$name" -max_total_time="${FUZZ_SECONDS:-5}" \
+            -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+            -artifact_prefix="$build/fuzz/crash-$name-" "$found" "fuzz/corpus/$name"
+    done
+}
+
+skip=
+for step in "${steps[@]}"; do
+    if [[ " $skip " == *" $step "* ]]; then echo "skipped: $step"; else "step_$step"; fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
