@@ -90,7 +90,10 @@ static void measure(const struct kernels *kernels, const struct quant_type *type
     p.x = allocate(sizeof(float) * SIDE * MAX_TOKENS);
     p.y = allocate(sizeof(float) * n_out);
     p.scratch = allocate(matmul_scratch_bytes(SIDE));
-    p.act = (struct act){MAX_TOKENS, SIDE, (uint32_t)block, allocate((size_t)SIDE * MAX_TOKENS),
+    p.act = (struct act){MAX_TOKENS,
+                         SIDE,
+                         (uint32_t)block,
+                         allocate((size_t)SIDE * MAX_TOKENS),
                          allocate(sizeof(float) * n_blocks * MAX_TOKENS),
                          allocate(sizeof(int16_t) * (SIDE / QUANT_GROUP) * MAX_TOKENS)};
     uint64_t state = 1;

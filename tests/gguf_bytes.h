@@ -53,8 +53,8 @@ static inline void put_key(struct bytes *b, const char *key, uint32_t type) {
     put_u32(b, type);
 }
 
-static inline void put_kv_uint(struct bytes *b, const char *key, enum gguf_type type, uint64_t value,
-                               size_t n_bytes) {
+static inline void put_kv_uint(struct bytes *b, const char *key, enum gguf_type type,
+                               uint64_t value, size_t n_bytes) {
     put_key(b, key, (uint32_t)type);
     put_uint(b, value, n_bytes);
 }
@@ -74,8 +74,8 @@ static inline void put_kv_array(struct bytes *b, const char *key, uint32_t elem,
     put_u64(b, n);
 }
 
-static inline void put_tensor(struct bytes *b, const char *name, uint32_t n_dims, const uint64_t *ne,
-                              uint32_t type, uint64_t offset) {
+static inline void put_tensor(struct bytes *b, const char *name, uint32_t n_dims,
+                              const uint64_t *ne, uint32_t type, uint64_t offset) {
     put_text(b, name);
     put_u32(b, n_dims);
     for (uint32_t i = 0; i < n_dims && i < 8; i++) put_u64(b, ne[i]);

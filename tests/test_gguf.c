@@ -19,7 +19,7 @@
 
 enum { F32 = QUANT_F32, Q4_K = QUANT_Q4_K };
 
-/* ---- Helpers ---------------------------------------------------------------------------------- */
+/* ---- Helpers --------------------------------------------------------------------------------- */
 
 /* Parses an exact-size copy, so that the sanitizer sees every read past the end. */
 static enum octet_status parse(const struct bytes *b, size_t n, struct octet_err *err) {
@@ -39,7 +39,8 @@ static void refuse_as(struct bytes *b, enum octet_status status, const char *fra
     struct octet_err err = {0};
     enum octet_status s = parse(b, b->n, &err);
     if (s != status || !strstr(err.message, fragment))
-        fail_msg("expected status %d and '%s', found %d: %s", (int)status, fragment, (int)s, err.message);
+        fail_msg("expected status %d and '%s', found %d: %s", (int)status, fragment, (int)s,
+                 err.message);
     assert_int_equal(s, err.status);
     assert_int_equal(strncmp(err.message, "test.gguf: ", 11), 0);
     assert_null(strchr(err.message, '\n'));
@@ -104,7 +105,7 @@ static void write_bytes(const char *path, const struct bytes *b) {
     assert_int_equal(fclose(f), 0);
 }
 
-/* ---- Right files ------------------------------------------------------------------------------ */
+/* ---- Right files ----------------------------------------------------------------------------- */
 
 static void test_reads_keys_and_tensors(void **state) {
     (void)state;
@@ -158,7 +159,8 @@ static void test_typed_reads_check_type_and_range(void **state) {
     assert_int_equal(gguf_get_int(g, "a.bool", true, 0, 9, &i, &err), OCTET_EFORMAT);
     assert_string_equal(err.message, "test.gguf: key 'a.bool': expected an integer, found bool");
     assert_int_equal(gguf_get_int(g, "a.i32s", true, 0, 9, &i, &err), OCTET_EFORMAT);
-    assert_string_equal(err.message, "test.gguf: key 'a.i32s': expected an integer, found array of i32");
+    assert_string_equal(err.message,
+                        "test.gguf: key 'a.i32s': expected an integer, found array of i32");
     double x = 0;
     assert_int_equal(gguf_get_float(g, "a.f32", true, &x, &err), OCTET_OK);
     assert_true(x == 1.5);
@@ -221,7 +223,7 @@ static void test_accepts_committed_files(void **state) {
     }
 }
 
-/* ---- Wrong files ------------------------------------------------------------------------------ */
+/* ---- Wrong files ----------------------------------------------------------------------------- */
 
 static void test_rejects_wrong_headers(void **state) {
     (void)state;
@@ -525,7 +527,7 @@ static void test_reads_many_keys(void **state) {
     accept(&b);
 }
 
-/* ---- Split files ------------------------------------------------------------------------------ */
+/* ---- Split files ----------------------------------------------------------------------------- */
 
 /* One part with one tensor named NAME (none if NULL). */
 static void write_part(const char *path, uint64_t no, uint64_t count, uint32_t total,
@@ -628,7 +630,7 @@ static void test_split_files_survive_failing_allocations(void **state) {
     assert_true(folder_close(&f));
 }
 
-/* ---- Mappings --------------------------------------------------------------------------------- */
+/* ---- Mappings -------------------------------------------------------------------------------- */
 
 static void test_maps_only_regular_files(void **state) {
     (void)state;
@@ -684,7 +686,7 @@ static void test_explains_a_truncated_mapping(void **state) {
     assert_true(folder_close(&f));
 }
 
-/* ---- Writer ----------------------------------------------------------------------------------- */
+/* ---- Writer ---------------------------------------------------------------------------------- */
 
 static enum octet_status write_sample(const char *path, const struct gguf *copy_from,
                                       struct octet_err *err) {
@@ -745,7 +747,8 @@ static void test_failed_writes_leave_no_file(void **state) {
     (void)state;
     struct folder f;
     folder_open(&f);
-    const char *path = folder_file(&f, "written.gguf"), *part = folder_file(&f, "written.gguf.part");
+    const char *path = folder_file(&f, "written.gguf"),
+               *part = folder_file(&f, "written.gguf.part");
     enum octet_status s = OCTET_EMEM;
     for (size_t i = 0; s != OCTET_OK; i++) {
         assert_int_equal(access(path, F_OK), -1);

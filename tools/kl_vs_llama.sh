@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compares octet's predictions with llama.cpp's on the same files: KL divergence over an English
-# text for a real model and for synthetic ones in several formats, then greedy answers of the real model.
+# text for a real model and for synthetic ones in several formats, then greedy answers of the real
+# one.
 set -euo pipefail
 
 usage() {
@@ -49,8 +50,8 @@ octet_kl() { # FILE N_CTX BASE: prints a JSON object
 
 # Both engines round activations to 8 bits before they meet quantised weights, each in its own way,
 # and a model may be sensitive to that (a small one, or one whose experts are nearly tied). The
-# yardstick is llama.cpp on the same weights expanded to F32, where nothing is rounded: above the bound, octet
-# must not be farther from it than llama.cpp is on the quantised file.
+# yardstick is llama.cpp on the same weights expanded to F32, where nothing is rounded: above the
+# bound, octet must not be farther from it than llama.cpp is on the quantised file.
 judge() { # KL BOUND LLAMA_ERROR OCTET_ERROR
     awk -v kl="$1" -v bound="$2" -v l="$3" -v o="$4" 'BEGIN {
         if (kl != kl + 0 || o != o + 0) print "NOT A NUMBER"
@@ -122,23 +123,31 @@ prompts=(
     "The three laws of thermodynamics state that"
     "To make a good cup of tea, first"
 )
-same=0
+# Equal texts are to be expected of the F16 copy only: rounded activations decide near ties.
+greedy() { # LABEL FILE
+    local same=0 prompt verdict
+    for prompt in "${prompts[@]}"; do
+        "$llama/llama-completion" -m "$2" -p "$prompt" -n 64 --temp 0 -t "$threads" -c 512 \
+            -no-cnv --no-display-prompt --ignore-eos --no-warmup </dev/null \
+            2>/dev/null >"$work/llama.txt" || true
+        "$octet" run -m "$2" -p "$prompt" -n 64 --temp 0 -t "$threads" -c 512 --ignore-eos \
+            2>/dev/null >"$work/octet.txt" || true
+        # Only trailing white space may differ: the programs end their output differently.
+        if [ -s "$work/octet.txt" ] && [ "$(cat "$work/llama.txt")" = "$(cat "$work/octet.txt")" ]
+        then
+            verdict=equal
+            same=$((same + 1))
+        else
+            verdict="differs after $( (cmp "$work/llama.txt" "$work/octet.txt" || true) 2>&1 |
+                sed -n 's/.*byte \([0-9]*\).*/\1 bytes/p')"
+        fi
+        printf 'greedy, %-12s %-50s %s\n' "$1:" "$prompt" "$verdict"
+    done
+    echo "greedy, $1: $same of ${#prompts[@]} texts equal"
+}
+
 echo
-for prompt in "${prompts[@]}"; do
-    "$llama/llama-completion" -m "$smollm" -p "$prompt" -n 64 --temp 0 -t "$threads" -c 512 \
-        -no-cnv --no-display-prompt --ignore-eos --no-warmup </dev/null \
-        2>/dev/null >"$work/llama.txt" || true
-    "$octet" run -m "$smollm" -p "$prompt" -n 64 --temp 0 -t "$threads" -c 512 --ignore-eos \
-        2>/dev/null >"$work/octet.txt" || true
-    # Only trailing white space may differ: the programs end their output differently.
-    if [ "$(cat "$work/llama.txt")" = "$(cat "$work/octet.txt")" ] && [ -s "$work/octet.txt" ]; then
-        verdict=equal
-        same=$((same + 1))
-    else
-        verdict="differs after $( (cmp "$work/llama.txt" "$work/octet.txt" || true) 2>&1 |
-            sed -n 's/.*byte \([0-9]*\).*/\1 bytes/p')"
-    fi
-    printf 'greedy, 64 tokens: %-50s %s\n' "$prompt" "$verdict"
-done
-echo "greedy texts equal: $same of ${#prompts[@]}"
+greedy "as it is" "$smollm"
+"$llama/llama-quantize" --allow-requantize "$smollm" "$work/f16.gguf" F16 >/dev/null 2>&1
+greedy "as f16" "$work/f16.gguf"
 exit "$failed"

@@ -40,8 +40,9 @@ def run_json(command):
 
 
 def octet_round(a):
-    rows = run_json([a.octet, "bench", "-m", a.model, "--prompt", str(a.prompt), "--gen", str(a.gen),
-                     "--depth", str(a.depth), "-r", "1", "-t", str(a.threads), "--json"])
+    rows = run_json([a.octet, "bench", "-m", a.model, "--prompt", str(a.prompt), "--gen",
+                     str(a.gen), "--depth", str(a.depth), "-r", "1", "-t", str(a.threads),
+                     "--json"])
     return {row["test"]: row["tokens_per_s"] for row in rows}, "-"
 
 

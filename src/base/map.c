@@ -15,8 +15,8 @@
 
 #include "base/mem.h"
 
-/* The signal handler walks the list without a lock, so entries are never unlinked or freed: a closed
- * one has start 0 and serves the next mapping. */
+/* The signal handler walks the list without a lock, so entries are never unlinked or freed: a
+ * closed one has start 0 and serves the next mapping. */
 struct mapping {
     _Atomic uintptr_t start; // 0: free; set last
     size_t n_bytes;
@@ -60,11 +60,13 @@ static void registry_remove(const void *start) {
     pthread_mutex_unlock(&lock);
 }
 
-static enum octet_status check_kind(const char *path, const struct stat *st, struct octet_err *err) {
+static enum octet_status check_kind(const char *path, const struct stat *st,
+                                    struct octet_err *err) {
     if (S_ISDIR(st->st_mode))
         return octet_fail(err, OCTET_EIO, "%s: expected a file, found a directory", path);
     if (!S_ISREG(st->st_mode))
-        return octet_fail(err, OCTET_EIO, "%s: expected a regular file, found a device or pipe", path);
+        return octet_fail(err, OCTET_EIO, "%s: expected a regular file, found a device or pipe",
+                          path);
     if (st->st_size == 0)
         return octet_fail(err, OCTET_EFORMAT, "%s: file is empty", path);
     if ((uintmax_t)st->st_size > SIZE_MAX)
@@ -81,8 +83,8 @@ static enum octet_status map_fd(const char *path, int fd, const uint8_t **bytes,
     size_t size = (size_t)st.st_size;
     void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED)
-        return octet_fail(err, errno == ENOMEM ? OCTET_EMEM : OCTET_EIO, "%s: can not be mapped: %s",
-                          path, strerror(errno));
+        return octet_fail(err, errno == ENOMEM ? OCTET_EMEM : OCTET_EIO,
+                          "%s: can not be mapped: %s", path, strerror(errno));
     if (!registry_add(path, p, size)) {
         munmap(p, size);
         return octet_fail_memory(err, "the list of mapped files", sizeof(struct mapping));

@@ -29,7 +29,7 @@ double probe_seconds(void) {
     return 1.0 + (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* ---- Memory sizes ------------------------------------------------------------------------------- */
+/* ---- Memory sizes ---------------------------------------------------------------------------- */
 
 enum { TEXT_BYTES = 8192 };
 
@@ -121,7 +121,7 @@ uint64_t probe_rss_anon(void) {
     return proc_kilobytes("/proc/self/status", "RssAnon:");
 }
 
-/* ---- Processor ---------------------------------------------------------------------------------- */
+/* ---- Processor ------------------------------------------------------------------------------- */
 
 void probe_cpu_name(char *name, size_t cap) {
     char text[TEXT_BYTES];
@@ -164,7 +164,7 @@ void probe_cpu_features(char *features, size_t cap) {
     if (features[0] == '\0') append_word(features, cap, "none known");
 }
 
-/* ---- Memory bandwidth --------------------------------------------------------------------------- */
+/* ---- Memory bandwidth ------------------------------------------------------------------------ */
 
 /* 64 bytes: the compiler makes of it what the baseline instruction set has, and four independent
  * sums keep enough loads in flight to wait for memory alone. */
@@ -243,7 +243,7 @@ enum octet_status probe_read_bandwidth(int n_threads, int passes, double *bytes_
     return status;
 }
 
-/* ---- Disk --------------------------------------------------------------------------------------- */
+/* ---- Disk ------------------------------------------------------------------------------------ */
 
 enum { DISK_BLOCK = 4 << 20, N_DISK_BLOCKS = 32 };
 
@@ -304,7 +304,7 @@ enum octet_status probe_disk_read(const char *folder, double *bytes_per_second,
     return status;
 }
 
-/* ---- Sandbox layers ----------------------------------------------------------------------------- */
+/* ---- Sandbox layers -------------------------------------------------------------------------- */
 
 int probe_landlock_abi(void) {
 #ifdef SYS_landlock_create_ruleset

@@ -65,7 +65,7 @@ struct bench {
     size_t n_results;
 };
 
-/* ---- The tests ---------------------------------------------------------------------------------- */
+/* ---- The tests ------------------------------------------------------------------------------- */
 
 /* splitmix64 */
 static uint64_t next_random(uint64_t *state) {
@@ -199,7 +199,7 @@ static enum octet_status run_tests(struct bench *bench, struct octet_err *err) {
     return status;
 }
 
-/* ---- Results ------------------------------------------------------------------------------------ */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 static json_t *result_json(const struct bench *bench, const struct result *result) {
     const double speed = result->median * result->bytes_per_token;
@@ -247,7 +247,7 @@ static int print_table(const struct bench *bench) {
     return EXIT_DONE;
 }
 
-/* ---- Setting up --------------------------------------------------------------------------------- */
+/* ---- Setting up ------------------------------------------------------------------------------ */
 
 static bool on_progress(void *user, uint64_t done, uint64_t total) {
     (void)user; // steps of the tests move the bar, Ctrl-C ends within one

@@ -55,7 +55,7 @@ struct chat {
     bool failed; // an answer could not be made
 };
 
-/* ---- Answering ---------------------------------------------------------------------------------- */
+/* ---- Answering ------------------------------------------------------------------------------- */
 
 /* Encodes the conversation, dropping old turns until a quarter of the context is left to answer. */
 static int fit_conversation(struct chat *chat) {
@@ -156,7 +156,7 @@ static void answer_last(struct chat *chat) {
     if (chat->failed) conversation_drop_last(&chat->conversation); // the unanswered question
 }
 
-/* ---- Commands ----------------------------------------------------------------------------------- */
+/* ---- Commands -------------------------------------------------------------------------------- */
 
 static void do_help(struct chat *chat, const char *argument);
 
@@ -269,7 +269,7 @@ static bool run_chat_command(struct chat *chat, const char *line) {
     return true;
 }
 
-/* ---- The command -------------------------------------------------------------------------------- */
+/* ---- The command ----------------------------------------------------------------------------- */
 
 static int converse(struct chat *chat) {
     const bool interactive = line_input_is_interactive(chat->input);

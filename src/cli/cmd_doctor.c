@@ -65,7 +65,7 @@ struct doctor {
     bool namespaces, seccomp;
 };
 
-/* ---- Examining ---------------------------------------------------------------------------------- */
+/* ---- Examining ------------------------------------------------------------------------------- */
 
 static enum octet_status try_model(const char *path, char isa[32], struct octet_err *err) {
     const struct octet_synth_options synth = {
@@ -135,7 +135,7 @@ static struct prospect prospect_of(const struct machine *machine, const struct k
                              plan_decode_limit(machine, bytes, read, kv)};
 }
 
-/* ---- Reports ------------------------------------------------------------------------------------ */
+/* ---- Reports --------------------------------------------------------------------------------- */
 
 static void print_machine(const struct doctor *doctor, const char *folder) {
     const struct machine *const machine = &doctor->machine;
@@ -158,11 +158,13 @@ static void print_machine(const struct doctor *doctor, const char *folder) {
         output_printf("memory reads     not measured: %s\n", doctor->memory_err.message);
     }
     if (machine->disk_speed > 0) {
-        output_printf("disk reads       %s/s in %s\n", output_bytes(machine->disk_speed, a), folder);
+        output_printf("disk reads       %s/s in %s\n", output_bytes(machine->disk_speed, a),
+                      folder);
     } else {
         output_printf("disk reads       not measured: %s\n", doctor->disk_err.message);
     }
-    output_printf("sandbox layers   user namespaces %s, Landlock ", doctor->namespaces ? "yes" : "no");
+    output_printf("sandbox layers   user namespaces %s, Landlock ",
+                  doctor->namespaces ? "yes" : "no");
     if (doctor->landlock > 0) {
         output_printf("ABI %d", doctor->landlock);
     } else {

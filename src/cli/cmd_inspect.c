@@ -48,7 +48,7 @@ struct inspection {
     uint64_t kv_full; // bytes of a cache for the whole context
 };
 
-/* ---- Gathering ---------------------------------------------------------------------------------- */
+/* ---- Gathering ------------------------------------------------------------------------------- */
 
 static void sum_types(struct inspection *inspection) {
     struct octet_tensor_info tensor;
@@ -87,7 +87,7 @@ static double decode_limit(const struct inspection *inspection) {
                              inspection->info.decode_bytes, inspection->kv_full);
 }
 
-/* ---- For people --------------------------------------------------------------------------------- */
+/* ---- For people ------------------------------------------------------------------------------ */
 
 static void print_metadata(struct inspection *inspection) {
     output_printf("\nmetadata:\n");
@@ -171,7 +171,7 @@ static int print_text(struct inspection *inspection) {
     return EXIT_DONE;
 }
 
-/* ---- For programs ------------------------------------------------------------------------------- */
+/* ---- For programs ---------------------------------------------------------------------------- */
 
 static json_t *metadata_json(struct inspection *inspection) {
     json_t *const object = json_object();
@@ -246,7 +246,7 @@ static int print_json(struct inspection *inspection) {
         plan_json(inspection)));
 }
 
-/* ---- The command -------------------------------------------------------------------------------- */
+/* ---- The command ----------------------------------------------------------------------------- */
 
 static int check_file(const struct octet_file *file) {
     struct progress progress;

@@ -1,7 +1,7 @@
 /* octet perplexity: how well a model predicts a text, and how far its predictions are from saved
- * ones. The procedure is llama.cpp's, so that numbers and files compare: chunks of n_ctx tokens, BOS
- * in place of each chunk's first token where the model asks for one, and scores for the second half
- * of each chunk only. */
+ * ones. The procedure is llama.cpp's, so that numbers and files compare: chunks of n_ctx tokens,
+ * BOS in place of each chunk's first token where the model asks for one, and scores for the second
+ * half of each chunk only. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +61,7 @@ struct score {
     bool failed;
 };
 
-/* ---- One position ------------------------------------------------------------------------------- */
+/* ---- One position ---------------------------------------------------------------------------- */
 
 static void log_softmax(const float *logits, int32_t n, float *log_probs) {
     float most = logits[0];
@@ -117,7 +117,7 @@ static void on_logits(void *user, size_t position, const float *logits) {
     score->n++;
 }
 
-/* ---- All chunks --------------------------------------------------------------------------------- */
+/* ---- All chunks ------------------------------------------------------------------------------ */
 
 static bool on_progress(void *user, uint64_t done, uint64_t total) {
     (void)total; // of the chunk
@@ -159,7 +159,7 @@ static int score_chunks(struct score *score) {
     return OPTIONS_RUN;
 }
 
-/* ---- Results ------------------------------------------------------------------------------------ */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 static int compare_floats(const void *a, const void *b) {
     const float x = *(const float *)a, y = *(const float *)b;
@@ -213,7 +213,7 @@ static int print_results(const struct score *score) {
     return EXIT_DONE;
 }
 
-/* ---- Setting up --------------------------------------------------------------------------------- */
+/* ---- Setting up ------------------------------------------------------------------------------ */
 
 static int limit_chunks(struct score *score, size_t n_chunks) {
     const int32_t wanted = score->args.n_chunks;
@@ -248,8 +248,9 @@ static int load_text(struct score *score) {
     struct text text = {NULL, 0, 0};
     int status = text_read(&text, score->args.file);
     struct octet_err err;
-    if (status == OPTIONS_RUN && octet_tokenize(score->model, text.bytes, text.n,
-                                                OCTET_TOKENIZE_BOS, &score->text, &err) != OCTET_OK) {
+    if (status == OPTIONS_RUN &&
+        octet_tokenize(score->model, text.bytes, text.n, OCTET_TOKENIZE_BOS, &score->text,
+                       &err) != OCTET_OK) {
         status = output_failure(&err);
     }
     text_free(&text);

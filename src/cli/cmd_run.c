@@ -63,7 +63,9 @@ static int encode_chat(struct run *run) {
     if (strlen(run->prompt.bytes) != run->prompt.n) {
         return output_error("the message contains a NUL byte");
     }
-    if (run->args.system != NULL) messages[n++] = (struct octet_message){"system", run->args.system};
+    if (run->args.system != NULL) {
+        messages[n++] = (struct octet_message){"system", run->args.system};
+    }
     messages[n++] = (struct octet_message){"user", run->prompt.bytes};
     struct octet_err err;
     if (octet_chat_encode(run->model, run->args.chat_format, messages, n, &run->tokens, &err) !=

@@ -90,7 +90,7 @@ static int synth_command(const struct command *command, int argc, char **argv) {
         return EXIT_DONE;
     }
     if (args.arch == NULL) return options_misuse(command, "--arch NAME is missing");
-    if (arguments.n == 0) return options_misuse(command, "the name of the file to write is missing");
+    if (arguments.n == 0) return options_misuse(command, "the file to write is missing");
     status = check_name(command, "architecture", args.arch, octet_synth_arch);
     if (status == OPTIONS_RUN) status = check_name(command, "type", args.type, octet_synth_type);
     return status == OPTIONS_RUN ? synthesise(&args, arguments.items[0]) : status;

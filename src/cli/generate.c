@@ -13,7 +13,7 @@
 #include "cli/terminal.h"
 #include "cli/text.h"
 
-/* ---- Showing text, stop strings held back ------------------------------------------------------- */
+/* ---- Showing text, stop strings held back ---------------------------------------------------- */
 
 struct shown {
     const struct generation *generation;
@@ -87,7 +87,7 @@ static void show_rest(struct shown *shown) {
     text_free(&shown->raw);
 }
 
-/* ---- The loop ----------------------------------------------------------------------------------- */
+/* ---- The loop -------------------------------------------------------------------------------- */
 
 static enum octet_status sync_session(const struct generation *generation,
                                       struct octet_err *err) {
@@ -189,7 +189,7 @@ enum octet_status generate(const struct generation *generation, struct generated
     return status;
 }
 
-/* ---- Results ------------------------------------------------------------------------------------ */
+/* ---- Results --------------------------------------------------------------------------------- */
 
 const char *generate_finish_name(enum generate_finish finish) {
     switch (finish) {
@@ -223,7 +223,7 @@ void generate_print_summary(const struct generated *result) {
             generate_decode_tps(result), result->first_seconds * 1000);
 }
 
-/* ---- Setting up --------------------------------------------------------------------------------- */
+/* ---- Setting up ------------------------------------------------------------------------------ */
 
 static bool parse_bias(const char *text, struct octet_logit_bias *out) {
     char *end;

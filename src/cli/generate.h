@@ -38,7 +38,8 @@ struct generated {
     size_t n_prompt, n_reused; // tokens; n_reused of them the session had already
     size_t n_tokens;           // picked, without an end token
     size_t n_steps;            // decode steps after the prompt
-    double prefill_seconds, decode_seconds, first_seconds; // first: until the first token was picked
+    double prefill_seconds, decode_seconds;
+    double first_seconds;      // until the first token was picked
     uint64_t logits_hash;      // over the logits every pick saw
 };
 

@@ -36,7 +36,7 @@ static enum octet_status alloc_row(struct logits_file *file, struct octet_err *e
     return OCTET_OK;
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------ */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 static enum octet_status write_bytes(struct logits_file *file, const uint8_t *bytes, size_t n,
                                      struct octet_err *err) {
@@ -90,7 +90,7 @@ enum octet_status logits_file_write_row(struct logits_file *file, const float *l
     return write_bytes(file, file->row, file->row_bytes, err);
 }
 
-/* ---- Reading ------------------------------------------------------------------------------------ */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 static enum octet_status read_bytes(struct logits_file *file, uint8_t *bytes, size_t n,
                                     struct octet_err *err) {

@@ -1,8 +1,8 @@
 /* The file of saved log-probabilities that llama.cpp's perplexity tool writes and reads, so that
  * two engines can be compared. All little-endian: "_logits_", then 32-bit n_ctx, n_vocab, n_chunks,
  * then n_chunks * n_ctx token ids, then for each chunk and each scored position a row: two floats
- * scale and least, then n_vocab (rounded up to even) 16-bit q with log p = scale * q + least. Scored
- * are positions n_ctx / 2 to n_ctx - 2, each predicting the next token. */
+ * scale and least, then n_vocab (rounded up to even) 16-bit q with log p = scale * q + least.
+ * Scored are positions n_ctx / 2 to n_ctx - 2, each predicting the next token. */
 #ifndef OCTET_CLI_LOGITS_FILE_H
 #define OCTET_CLI_LOGITS_FILE_H
 

@@ -22,7 +22,7 @@ static void *target_of(struct place place) {
     return (char *)place.group->target + place.row->offset;
 }
 
-/* ---- Complaints --------------------------------------------------------------------------------- */
+/* ---- Complaints ------------------------------------------------------------------------------ */
 
 int options_misuse(const struct command *command, const char *fmt, ...) {
     va_list args;
@@ -90,7 +90,7 @@ static int unknown_option(const struct command *command, const struct option_gro
                           nearest);
 }
 
-/* ---- Values ------------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 static bool parse_choice(const char *words, const char *text, int32_t *out) {
     const size_t n = strlen(text);
@@ -177,7 +177,7 @@ static int store(const struct command *command, struct place place, const char *
     return OPTIONS_RUN;
 }
 
-/* ---- Help --------------------------------------------------------------------------------------- */
+/* ---- Help ------------------------------------------------------------------------------------ */
 
 /* TEXT in lines of at most HELP_WIDTH columns, the first of which begins at COLUMN. */
 static void print_wrapped(const char *text, int indent, int column) {
@@ -230,8 +230,9 @@ static void default_text(const struct option_row *row, const void *defaults, cha
 
 static void print_row(const struct option_row *row, const void *defaults) {
     char spelling[64], fallback[64], help[512];
-    int n = row->letter != 0 ? snprintf(spelling, sizeof spelling, "  -%c, --%s", row->letter, row->name)
-                             : snprintf(spelling, sizeof spelling, "      --%s", row->name);
+    char letter[8] = "    ";
+    if (row->letter != 0) snprintf(letter, sizeof letter, "-%c, ", row->letter);
+    int n = snprintf(spelling, sizeof spelling, "  %s--%s", letter, row->name);
     if (row->value != NULL) {
         n += snprintf(spelling + n, sizeof spelling - (size_t)n, " %s", row->value);
     }
@@ -261,7 +262,7 @@ static int print_help(const struct command *command, const struct option_group *
     return EXIT_DONE;
 }
 
-/* ---- Parsing ------------------------------------------------------------------------------------ */
+/* ---- Parsing --------------------------------------------------------------------------------- */
 
 static struct place find_option(const struct option_group *groups, size_t n_groups,
                                 const char *name, size_t n_name) {
@@ -367,7 +368,8 @@ void options_free(const struct option_group *groups, size_t n_groups) {
     for (size_t g = 0; g < n_groups; g++) {
         for (size_t i = 0; i < groups[g].n_rows; i++) {
             if (groups[g].rows[i].kind != OPTION_TEXTS) continue;
-            struct text_list *const list = target_of((struct place){&groups[g].rows[i], &groups[g]});
+            const struct place place = {&groups[g].rows[i], &groups[g]};
+            struct text_list *const list = target_of(place);
             mem_free(list->items);
             *list = (struct text_list){NULL, 0, 0};
         }

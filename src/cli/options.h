@@ -37,7 +37,8 @@ struct option_row {
     const char *help;
 };
 
-/* Rows that fill one struct. Its defaults are copied to the target before parsing; help shows them. */
+/* Rows that fill one struct. Its defaults are copied to the target before parsing, and shown by
+ * help. */
 struct option_group {
     const char *title;
     const struct option_row *rows;

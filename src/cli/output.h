@@ -20,7 +20,7 @@ __attribute__((format(printf, 1, 2))) int output_error(const char *fmt, ...);
 /* The same with the library's message; EXIT_INTERRUPTED, silently, for OCTET_ECANCELLED. */
 int output_failure(const struct octet_err *err);
 
-/* Flushes stdout, says what went wrong with it, and returns STATUS or the status of that failure. */
+/* Flushes stdout, says what went wrong with it, and returns STATUS or that failure's status. */
 int output_finish(int status);
 
 #endif

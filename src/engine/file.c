@@ -16,7 +16,8 @@ struct octet_file {
     uint64_t n_bytes;
 };
 
-enum octet_status octet_file_open(const char *path, struct octet_file **out, struct octet_err *err) {
+enum octet_status octet_file_open(const char *path, struct octet_file **out,
+                                  struct octet_err *err) {
     *out = NULL;
     struct octet_file *file = mem_alloc(sizeof *file);
     if (!file) return octet_fail_memory(err, "an open file", sizeof *file);
@@ -42,7 +43,7 @@ size_t octet_file_n_tensors(const struct octet_file *file) { return file->gguf->
 
 uint64_t octet_file_bytes(const struct octet_file *file) { return file->n_bytes; }
 
-/* ---- Values as text --------------------------------------------------------------------------- */
+/* ---- Values as text -------------------------------------------------------------------------- */
 
 /* A caller's buffer being filled: cut, but always terminated. */
 struct text {
@@ -115,11 +116,12 @@ enum octet_status octet_file_key(const struct octet_file *file, size_t i, const 
     struct gguf_string value;
     if (kv->type == GGUF_ARRAY) add_array(&t, kv);
     else if (kv->type != GGUF_STRING) add_element(&t, kv, 0);
-    else if (gguf_get_string(file->gguf, kv->key, true, &value, NULL) == OCTET_OK) add_quoted(&t, value);
+    else if (gguf_get_string(file->gguf, kv->key, true, &value, NULL) == OCTET_OK)
+        add_quoted(&t, value);
     return OCTET_OK;
 }
 
-/* ---- Tensors ---------------------------------------------------------------------------------- */
+/* ---- Tensors --------------------------------------------------------------------------------- */
 
 enum octet_status octet_file_tensor(const struct octet_file *file, size_t i,
                                     struct octet_tensor_info *out) {
@@ -153,7 +155,8 @@ static enum octet_status check_tensor(const struct octet_file *file, const struc
         size_t n = (size_t)(n_blocks * t->type->block_elems);
         size_t bad = quant_find_nonfinite(t->type, p, n);
         if (bad < n)
-            return octet_fail(err, OCTET_EFORMAT, "%s: tensor '%s': row %" PRIu64 ", element %" PRIu64
+            return octet_fail(err, OCTET_EFORMAT,
+                              "%s: tensor '%s': row %" PRIu64 ", element %" PRIu64
                               ": expected a finite number, found NaN or infinity",
                               file->gguf->parts[t->part].path, t->name, (first + bad) / t->ne[0],
                               (first + bad) % t->ne[0]);

@@ -32,13 +32,14 @@ struct cursor {
     struct octet_err *err;
 };
 
-/* ---- Bytes ------------------------------------------------------------------------------------ */
+/* ---- Bytes ----------------------------------------------------------------------------------- */
 
 static enum octet_status take(struct cursor *c, uint64_t n, const uint8_t **p) {
     if (n > c->n_bytes - c->pos)
         return octet_fail(c->err, OCTET_EFORMAT,
-                          "%s: %s: expected %" PRIu64 " bytes at offset %zu, found %zu before the end "
-                          "of the file", c->path, c->where, n, c->pos, c->n_bytes - c->pos);
+                          "%s: %s: expected %" PRIu64 " bytes at offset %zu, found %zu before "
+                          "the end of the file",
+                          c->path, c->where, n, c->pos, c->n_bytes - c->pos);
     *p = c->bytes + c->pos;
     c->pos += (size_t)n;
     return OCTET_OK;
@@ -73,16 +74,18 @@ static enum octet_status take_name(struct cursor *c, size_t max, char **out) {
     enum octet_status s = take_string(c, &name);
     if (s) return s;
     if (name.n == 0 || name.n > max)
-        return octet_fail(c->err, OCTET_EFORMAT, "%s: %s: expected a name of 1 to %zu bytes, found %zu",
-                          c->path, c->where, max, name.n);
+        return octet_fail(c->err, OCTET_EFORMAT,
+                          "%s: %s: expected a name of 1 to %zu bytes, found %zu", c->path, c->where,
+                          max, name.n);
     if (memchr(name.p, 0, name.n))
-        return octet_fail(c->err, OCTET_EFORMAT, "%s: %s: expected a name, found a NUL byte in '%.80s'",
-                          c->path, c->where, name.p);
+        return octet_fail(c->err, OCTET_EFORMAT,
+                          "%s: %s: expected a name, found a NUL byte in '%.80s'", c->path, c->where,
+                          name.p);
     *out = mem_strdup(name.p, name.n);
     return *out ? OCTET_OK : octet_fail_memory(c->err, "a name", name.n + 1);
 }
 
-/* ---- Metadata --------------------------------------------------------------------------------- */
+/* ---- Metadata -------------------------------------------------------------------------------- */
 
 size_t gguf_type_bytes(enum gguf_type type) {
     static const uint8_t bytes[GGUF_N_TYPES] = {
@@ -124,8 +127,10 @@ static enum octet_status take_scalars(struct cursor *c, enum gguf_type type, uin
 static enum octet_status take_strings(struct cursor *c, struct gguf_kv *kv) {
     size_t left = c->n_bytes - c->pos;
     if (kv->n > left / 8) // the length alone takes 8 bytes
-        return octet_fail(c->err, OCTET_EFORMAT, "%s: %s: expected %" PRIu64 " strings, found %zu bytes "
-                          "before the end of the file", c->path, c->where, kv->n, left);
+        return octet_fail(c->err, OCTET_EFORMAT,
+                          "%s: %s: expected %" PRIu64 " strings, found %zu bytes "
+                          "before the end of the file",
+                          c->path, c->where, kv->n, left);
     size_t n = (size_t)kv->n;
     struct gguf_string *strings = mem_array(n, sizeof *strings);
     if (!strings) return octet_fail_memory(c->err, "an array of strings", n * sizeof *strings);
@@ -210,20 +215,24 @@ static enum octet_status read_alignment(struct gguf *g, struct octet_err *err) {
                           gguf_path(g), gguf_type_name(kv->type));
     g->alignment = load_u32(kv->data);
     if (g->alignment == 0 || (g->alignment & (g->alignment - 1)) || g->alignment > MAX_ALIGNMENT)
-        return octet_fail(err, OCTET_EFORMAT, "%s: key 'general.alignment': expected a power of two up "
-                          "to %d, found %" PRIu64, gguf_path(g), MAX_ALIGNMENT, g->alignment);
+        return octet_fail(err, OCTET_EFORMAT,
+                          "%s: key 'general.alignment': expected a power of two up "
+                          "to %d, found %" PRIu64,
+                          gguf_path(g), MAX_ALIGNMENT, g->alignment);
     return OCTET_OK;
 }
 
-/* ---- Tensors ---------------------------------------------------------------------------------- */
+/* ---- Tensors --------------------------------------------------------------------------------- */
 
 static enum octet_status take_dims(struct cursor *c, struct gguf_tensor *t) {
     enum octet_status s = take_u32(c, &t->n_dims);
     if (s) return s;
     if (t->n_dims < 1 || t->n_dims > 4)
-        return octet_fail(c->err, OCTET_EFORMAT, "%s: %s: expected 1 to 4 dimensions, found %" PRIu32,
-                          c->path, c->where, t->n_dims);
-    uint64_t product = 1; // of the dimensions that are not 0, so that any product of some of them fits
+        return octet_fail(c->err, OCTET_EFORMAT,
+                          "%s: %s: expected 1 to 4 dimensions, found %" PRIu32, c->path, c->where,
+                          t->n_dims);
+    // Of the dimensions that are not 0, so that any product of some of them fits.
+    uint64_t product = 1;
     for (uint32_t i = 0; i < 4; i++) {
         t->ne[i] = 1;
         if (i < t->n_dims) s = take_u64(c, &t->ne[i]);
@@ -244,10 +253,11 @@ static enum octet_status take_quant_type(struct cursor *c, struct gguf_tensor *t
     if (t->type) return OCTET_OK;
     const char *name = quant_foreign_name(id);
     if (name)
-        return octet_fail(c->err, OCTET_EUNSUPPORTED, "%s: %s: type %" PRIu32 " (%s) is not supported",
-                          c->path, c->where, id, name);
-    return octet_fail(c->err, OCTET_EFORMAT, "%s: %s: type %" PRIu32 " is unknown", c->path, c->where,
-                      id);
+        return octet_fail(c->err, OCTET_EUNSUPPORTED,
+                          "%s: %s: type %" PRIu32 " (%s) is not supported", c->path, c->where, id,
+                          name);
+    return octet_fail(c->err, OCTET_EFORMAT, "%s: %s: type %" PRIu32 " is unknown", c->path,
+                      c->where, id);
 }
 
 static enum octet_status set_tensor_bytes(struct cursor *c, struct gguf_tensor *t) {
@@ -259,8 +269,10 @@ static enum octet_status set_tensor_bytes(struct cursor *c, struct gguf_tensor *
     bool overflow = mul_overflows(n_bytes, t->type->block_bytes, &n_bytes);
     for (int i = 1; i < 4; i++) overflow |= mul_overflows(n_bytes, t->ne[i], &n_bytes);
     if (overflow || n_bytes > c->n_bytes)
-        return octet_fail(c->err, OCTET_EFORMAT, "%s: %s: expected at most the %zu bytes of the file, "
-                          "found dimensions of more", c->path, c->where, c->n_bytes);
+        return octet_fail(c->err, OCTET_EFORMAT,
+                          "%s: %s: expected at most the %zu bytes of the file, "
+                          "found dimensions of more",
+                          c->path, c->where, c->n_bytes);
     t->bytes = n_bytes;
     return OCTET_OK;
 }
@@ -285,7 +297,8 @@ static enum octet_status take_tensors(struct cursor *c, struct gguf *g, uint64_t
         void *tensors = g->tensors;
         bool ok = mem_reserve(&tensors, &cap, g->n_tensors + 1, sizeof *g->tensors);
         g->tensors = tensors;
-        if (!ok) return octet_fail_memory(c->err, "tensors", (g->n_tensors + 1) * sizeof *g->tensors);
+        if (!ok)
+            return octet_fail_memory(c->err, "tensors", (g->n_tensors + 1) * sizeof *g->tensors);
         g->tensors[g->n_tensors] = (struct gguf_tensor){0};
         enum octet_status s = take_tensor(c, (size_t)i, &g->tensors[g->n_tensors++]);
         if (s) return s;
@@ -299,14 +312,17 @@ static enum octet_status place_tensors(const struct cursor *c, struct gguf *g) {
     for (size_t i = 0; i < g->n_tensors; i++) {
         struct gguf_tensor *t = &g->tensors[i];
         if (t->offset % g->alignment)
-            return octet_fail(c->err, OCTET_EFORMAT, "%s: tensor '%s': expected an offset that is a "
-                              "multiple of %" PRIu64 ", found %" PRIu64, c->path, t->name, g->alignment,
-                              t->offset);
+            return octet_fail(c->err, OCTET_EFORMAT,
+                              "%s: tensor '%s': expected an offset that is a "
+                              "multiple of %" PRIu64 ", found %" PRIu64,
+                              c->path, t->name, g->alignment, t->offset);
         uint64_t offset, end;
         if (add_overflows(start, t->offset, &offset) || add_overflows(offset, t->bytes, &end) ||
             end > c->n_bytes)
-            return octet_fail(c->err, OCTET_EFORMAT, "%s: tensor '%s': expected %" PRIu64 " bytes at "
-                              "offset %" PRIu64 " + %" PRIu64 ", found a file of %zu bytes (incomplete?)",
+            return octet_fail(c->err, OCTET_EFORMAT,
+                              "%s: tensor '%s': expected %" PRIu64 " bytes at "
+                              "offset %" PRIu64 " + %" PRIu64
+                              ", found a file of %zu bytes (incomplete?)",
                               c->path, t->name, t->bytes, start, t->offset, c->n_bytes);
         t->offset = offset;
         t->data = c->bytes + offset;
@@ -342,9 +358,10 @@ static enum octet_status check_overlap(const struct gguf *g, struct octet_err *e
     for (size_t i = 1; i < g->n_tensors && s == OCTET_OK; i++) {
         const struct gguf_tensor *a = sorted[i - 1], *b = sorted[i];
         if (a->offset + a->bytes > b->offset)
-            s = octet_fail(err, OCTET_EFORMAT, "%s: tensor '%s': expected to start behind tensor '%s' "
-                           "at offset %" PRIu64 ", found %" PRIu64, gguf_path(g), b->name, a->name,
-                           a->offset + a->bytes, b->offset);
+            s = octet_fail(err, OCTET_EFORMAT,
+                           "%s: tensor '%s': expected to start behind tensor '%s' "
+                           "at offset %" PRIu64 ", found %" PRIu64,
+                           gguf_path(g), b->name, a->name, a->offset + a->bytes, b->offset);
     }
     mem_free(sorted);
     return s;
@@ -354,7 +371,8 @@ enum octet_status gguf_index_tensors(struct gguf *g, struct octet_err *err) {
     mem_free(g->index->tensors);
     const struct gguf_tensor **sorted = sort_tensors(g, compare_names);
     g->index->tensors = sorted;
-    if (!sorted) return octet_fail_memory(err, "the index of tensors", g->n_tensors * sizeof *sorted);
+    if (!sorted)
+        return octet_fail_memory(err, "the index of tensors", g->n_tensors * sizeof *sorted);
     for (size_t i = 1; i < g->n_tensors; i++)
         if (compare_names(&sorted[i - 1], &sorted[i]) == 0)
             return octet_fail(err, OCTET_EFORMAT, "%s: tensor '%s': expected once, found twice",
@@ -362,7 +380,7 @@ enum octet_status gguf_index_tensors(struct gguf *g, struct octet_err *err) {
     return OCTET_OK;
 }
 
-/* ---- The whole file --------------------------------------------------------------------------- */
+/* ---- The whole file -------------------------------------------------------------------------- */
 
 static enum octet_status take_version(struct cursor *c, uint32_t *out) {
     const uint8_t *magic = NULL;
@@ -370,24 +388,28 @@ static enum octet_status take_version(struct cursor *c, uint32_t *out) {
     enum octet_status s = take(c, 4, &magic);
     if (s) return s;
     if (memcmp(magic, "GGUF", 4) != 0)
-        return octet_fail(c->err, OCTET_EFORMAT, "%s: expected a GGUF file (first bytes 47475546), "
-                          "found %02x%02x%02x%02x", c->path, magic[0], magic[1], magic[2], magic[3]);
+        return octet_fail(c->err, OCTET_EFORMAT,
+                          "%s: expected a GGUF file (first bytes 47475546), "
+                          "found %02x%02x%02x%02x",
+                          c->path, magic[0], magic[1], magic[2], magic[3]);
     s = take_u32(c, out);
     if (s) return s;
     if ((*out & 0xffff) == 0 && *out != 0)
-        return octet_fail(c->err, OCTET_EUNSUPPORTED, "%s: file is big-endian, expected little-endian",
-                          c->path);
+        return octet_fail(c->err, OCTET_EUNSUPPORTED,
+                          "%s: file is big-endian, expected little-endian", c->path);
     if (*out != 2 && *out != 3)
-        return octet_fail(c->err, OCTET_EUNSUPPORTED, "%s: expected GGUF version 2 or 3, found %" PRIu32,
-                          c->path, *out);
+        return octet_fail(c->err, OCTET_EUNSUPPORTED,
+                          "%s: expected GGUF version 2 or 3, found %" PRIu32, c->path, *out);
     return OCTET_OK;
 }
 
-static enum octet_status take_count(struct cursor *c, const char *what, uint64_t max, uint64_t *out) {
+static enum octet_status take_count(struct cursor *c, const char *what, uint64_t max,
+                                    uint64_t *out) {
     enum octet_status s = take_u64(c, out);
     if (s == OCTET_OK && *out > max)
-        return octet_fail(c->err, OCTET_EFORMAT, "%s: expected at most %" PRIu64 " %s, found %" PRIu64,
-                          c->path, max, what, *out);
+        return octet_fail(c->err, OCTET_EFORMAT,
+                          "%s: expected at most %" PRIu64 " %s, found %" PRIu64, c->path, max, what,
+                          *out);
     return s;
 }
 

@@ -86,19 +86,21 @@ int64_t gguf_array_int(const struct gguf_kv *kv, uint64_t i);
 double gguf_array_float(const struct gguf_kv *kv, uint64_t i);
 const char *gguf_type_name(enum gguf_type type); // "u8" ... "array"
 
-/* ---- Writing ----------------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 struct gguf_writer;
 
 /* Collects metadata and tensor descriptions, then writes them to PATH.part (renamed to PATH by
  * finish). Calls after a failure do nothing; the failure comes from begin_data or finish. */
-enum octet_status gguf_writer_open(const char *path, struct gguf_writer **out, struct octet_err *err);
+enum octet_status gguf_writer_open(const char *path, struct gguf_writer **out,
+                                   struct octet_err *err);
 void gguf_writer_close(struct gguf_writer *w); // removes an unfinished file
 void gguf_put_u32(struct gguf_writer *w, const char *key, uint32_t value);
 void gguf_put_f32(struct gguf_writer *w, const char *key, float value);
 void gguf_put_bool(struct gguf_writer *w, const char *key, bool value);
 void gguf_put_string(struct gguf_writer *w, const char *key, const char *value, size_t n);
-void gguf_put_strings(struct gguf_writer *w, const char *key, const struct gguf_string *v, size_t n);
+void gguf_put_strings(struct gguf_writer *w, const char *key, const struct gguf_string *v,
+                      size_t n);
 void gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, size_t n);
 void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, size_t n);
 void gguf_put_copy(struct gguf_writer *w, const struct gguf_kv *kv); // a pair of another file

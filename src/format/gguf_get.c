@@ -41,7 +41,7 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name) {
     return found ? *found : NULL;
 }
 
-/* ---- Values ----------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 static uint64_t load_u64(const uint8_t *p) {
     return load_u32(p) | (uint64_t)load_u32(p + 4) << 32;
@@ -93,14 +93,14 @@ size_t gguf_value_bytes(const struct gguf_kv *kv) {
     return (size_t)kv->n * gguf_type_bytes(kv->elem);
 }
 
-/* ---- Typed reads ------------------------------------------------------------------------------ */
+/* ---- Typed reads ----------------------------------------------------------------------------- */
 
 static enum octet_status find(const struct gguf *g, const char *key, bool required,
                               const struct gguf_kv **kv, struct octet_err *err) {
     *kv = gguf_find(g, key);
     if (*kv || !required) return OCTET_OK;
-    return octet_fail(err, OCTET_EFORMAT, "%s: key '%s': expected a value, found none", gguf_path(g),
-                      key);
+    return octet_fail(err, OCTET_EFORMAT, "%s: key '%s': expected a value, found none",
+                      gguf_path(g), key);
 }
 
 static enum octet_status wrong_type(const struct gguf *g, const struct gguf_kv *kv,

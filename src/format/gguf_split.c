@@ -15,7 +15,8 @@ struct split {
     int64_t no, count, n_tensors;
 };
 
-static enum octet_status read_split(const struct gguf *g, struct split *out, struct octet_err *err) {
+static enum octet_status read_split(const struct gguf *g, struct split *out,
+                                    struct octet_err *err) {
     *out = (struct split){0, 1, -1};
     enum octet_status s = gguf_get_int(g, "split.count", false, 0, MAX_PARTS, &out->count, err);
     if (s || out->count <= 1) return s;
@@ -40,8 +41,10 @@ static enum octet_status part_path(const char *path, int64_t given, int64_t no, 
     part_suffix(suffix, given, count);
     size_t n_path = strlen(path), n_suffix = strlen(suffix);
     if (n_path < n_suffix || strcmp(path + n_path - n_suffix, suffix) != 0)
-        return octet_fail(err, OCTET_EFORMAT, "%s: part %" PRId64 " of a model in %" PRId64 " files: "
-                          "expected a name ending in %s", path, given + 1, count, suffix);
+        return octet_fail(err, OCTET_EFORMAT,
+                          "%s: part %" PRId64 " of a model in %" PRId64 " files: "
+                          "expected a name ending in %s",
+                          path, given + 1, count, suffix);
     *out = mem_strdup(path, n_path);
     if (!*out) return octet_fail_memory(err, "a part's path", n_path + 1);
     part_suffix(suffix, no, count);
@@ -97,8 +100,9 @@ static enum octet_status check_part(const struct gguf *part, const struct split 
     enum octet_status s = read_split(part, &split, err);
     if (s) return s;
     if (split.no != no || split.count != first->count || split.n_tensors != first->n_tensors)
-        return octet_fail(err, OCTET_EFORMAT, "%s: expected part %" PRId64 " of %" PRId64 " with %"
-                          PRId64 " tensors in all, found part %" PRId64 " of %" PRId64 " with %" PRId64,
+        return octet_fail(err, OCTET_EFORMAT,
+                          "%s: expected part %" PRId64 " of %" PRId64 " with %" PRId64
+                          " tensors in all, found part %" PRId64 " of %" PRId64 " with %" PRId64,
                           gguf_path(part), no + 1, first->count, first->n_tensors, split.no + 1,
                           split.count, split.n_tensors);
     return OCTET_OK;
@@ -122,14 +126,17 @@ static enum octet_status add_part(struct gguf *g, const struct split *first, int
     return s;
 }
 
-static enum octet_status add_parts(struct gguf *g, const struct split *first, struct octet_err *err) {
+static enum octet_status add_parts(struct gguf *g, const struct split *first,
+                                   struct octet_err *err) {
     for (int64_t no = 1; no < first->count; no++) {
         enum octet_status s = add_part(g, first, no, err);
         if (s) return s;
     }
     if (first->n_tensors != (int64_t)g->n_tensors)
-        return octet_fail(err, OCTET_EFORMAT, "%s: key 'split.tensors.count': expected the %zu tensors "
-                          "of all parts, found %" PRId64, gguf_path(g), g->n_tensors, first->n_tensors);
+        return octet_fail(err, OCTET_EFORMAT,
+                          "%s: key 'split.tensors.count': expected the %zu tensors "
+                          "of all parts, found %" PRId64,
+                          gguf_path(g), g->n_tensors, first->n_tensors);
     return gguf_index_tensors(g, err);
 }
 
@@ -156,8 +163,8 @@ enum octet_status gguf_parse(const char *name, const uint8_t *bytes, size_t n_by
     struct split split;
     s = read_split(g, &split, err);
     if (s == OCTET_OK && split.count > 1)
-        s = octet_fail(err, OCTET_EUNSUPPORTED, "%s: is part of a split model; expected a whole file",
-                       name);
+        s = octet_fail(err, OCTET_EUNSUPPORTED,
+                       "%s: is part of a split model; expected a whole file", name);
     if (s == OCTET_OK) *out = g;
     else gguf_close(g);
     return s;

@@ -31,7 +31,7 @@ struct gguf_writer {
     uint64_t i_tensor, written; // position in the data
 };
 
-/* ---- Collecting ------------------------------------------------------------------------------- */
+/* ---- Collecting ------------------------------------------------------------------------------ */
 
 static bool failed(const struct gguf_writer *w) { return w->err.status != OCTET_OK; }
 
@@ -90,7 +90,8 @@ void gguf_put_string(struct gguf_writer *w, const char *key, const char *value, 
     append_string(w, &w->kvs, value, n);
 }
 
-void gguf_put_strings(struct gguf_writer *w, const char *key, const struct gguf_string *v, size_t n) {
+void gguf_put_strings(struct gguf_writer *w, const char *key, const struct gguf_string *v,
+                      size_t n) {
     begin_array(w, key, GGUF_STRING, n);
     for (size_t i = 0; i < n; i++) append_string(w, &w->kvs, v[i].p, v[i].n);
 }
@@ -123,7 +124,8 @@ void gguf_put_tensor(struct gguf_writer *w, const char *name, const struct quant
     bool overflow = mul_overflows(n_bytes, type->block_bytes, &n_bytes);
     for (uint32_t i = 1; i < n_dims; i++) overflow |= mul_overflows(n_bytes, ne[i], &n_bytes);
     if (overflow || n_bytes > INT64_MAX / 2 || n_bytes > INT64_MAX / 2 - w->data_bytes) {
-        if (!failed(w)) octet_fail(&w->err, OCTET_EARG, "%s: tensor '%s': is too large", w->path, name);
+        if (!failed(w))
+            octet_fail(&w->err, OCTET_EARG, "%s: tensor '%s': is too large", w->path, name);
         return;
     }
     append_string(w, &w->tensors, name, strlen(name));
@@ -136,7 +138,7 @@ void gguf_put_tensor(struct gguf_writer *w, const char *name, const struct quant
     w->n_tensors++;
 }
 
-/* ---- Streaming -------------------------------------------------------------------------------- */
+/* ---- Streaming ------------------------------------------------------------------------------- */
 
 static enum octet_status report(const struct gguf_writer *w, struct octet_err *err) {
     if (failed(w) && err) *err = w->err;
@@ -144,7 +146,8 @@ static enum octet_status report(const struct gguf_writer *w, struct octet_err *e
 }
 
 static void fail_io(struct gguf_writer *w, const char *path) {
-    if (!failed(w)) octet_fail(&w->err, OCTET_EIO, "%s: can not be written: %s", path, strerror(errno));
+    if (!failed(w))
+        octet_fail(&w->err, OCTET_EIO, "%s: can not be written: %s", path, strerror(errno));
 }
 
 static void write_all(struct gguf_writer *w, const void *data, size_t n) {
@@ -234,17 +237,19 @@ enum octet_status gguf_finish(struct gguf_writer *w, struct octet_err *err) {
     return report(w, err);
 }
 
-/* ---- Opening and closing ---------------------------------------------------------------------- */
+/* ---- Opening and closing --------------------------------------------------------------------- */
 
 /* Renaming over a device or folder would fail at the end, or worse, succeed. */
 static enum octet_status check_target(const char *path, struct octet_err *err) {
     struct stat st;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return octet_fail(err, OCTET_EIO, "%s: can not be written: expected a new or regular file", path);
+        return octet_fail(err, OCTET_EIO, "%s: can not be written: expected a new or regular file",
+                          path);
     return OCTET_OK;
 }
 
-enum octet_status gguf_writer_open(const char *path, struct gguf_writer **out, struct octet_err *err) {
+enum octet_status gguf_writer_open(const char *path, struct gguf_writer **out,
+                                   struct octet_err *err) {
     *out = NULL;
     enum octet_status s = check_target(path, err);
     if (s) return s;

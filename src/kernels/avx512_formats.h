@@ -1,6 +1,6 @@
 /* Loads one block of each quantised format into AVX-512 registers: unsigned codes in element order
- * and int16 sub-scales. Private to avx512.c; kept apart because it is all of the knowledge about
- * formats that the kernels have.
+ * and int16 sub-scales. Part of avx512.c; kept apart because it is all that the kernels know about
+ * formats.
  *
  * A loader gives code = q + bias, where q is what the format's unpack gives (quant.h) and bias is a
  * property of the format, so that the u8 x s8 instructions apply. */
@@ -23,6 +23,10 @@
 #else
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
+
+enum { LANES = 16 };
+
+INLINE __mmask16 first_lanes(size_t n) { return (__mmask16)(n >= LANES ? 0xffff : (1u << n) - 1); }
 
 /* 256 elements. */
 struct chunk {
@@ -52,7 +56,7 @@ INLINE __m512i twice(const uint8_t *p) {
     return _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)p));
 }
 
-/* ---- Blocks of 256: planes ----------------------------------------------------------------------- */
+/* ---- Blocks of 256: planes ------------------------------------------------------------------- */
 
 /* Adds 1 << SHIFT where bit 2j (first half) or 2j + 1 (second half) of PLANES is set. */
 INLINE __m512i add_bit_plane(__m512i code, __m512i planes, int j, int shift) {
@@ -145,12 +149,12 @@ INLINE void load_q6_k(const void *block, struct chunk *out) {
         __m512i qh23 = _mm512_srlv_epi16(qh, in_halves(0, 2));
         out->code[2 * half] =
             _mm512_or_si512(_mm512_and_si512(ql, low), _mm512_and_si512(qh01, high));
-        out->code[2 * half + 1] = _mm512_or_si512(
-            _mm512_and_si512(_mm512_srli_epi16(ql, 4), low), _mm512_and_si512(qh23, high));
+        out->code[2 * half + 1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(ql, 4), low),
+                                                  _mm512_and_si512(qh23, high));
     }
 }
 
-/* ---- Nibbles in runs of 16 bytes, through a table --------------------------------------------- */
+/* ---- Nibbles in runs of 16 bytes, through a table -------------------------------------------- */
 
 /* 32 bytes; each half of 16 becomes 32 elements, low nibbles first. */
 INLINE __m512i split_nibbles(__m256i bytes) {
@@ -161,8 +165,8 @@ INLINE __m512i split_nibbles(__m256i bytes) {
 }
 
 INLINE __m512i look_up(const int8_t codebook[16], int bias, __m512i index) {
-    __m128i table = _mm_add_epi8(_mm_loadu_si128((const void *)codebook),
-                                 _mm_set1_epi8((char)bias));
+    __m128i table =
+        _mm_add_epi8(_mm_loadu_si128((const void *)codebook), _mm_set1_epi8((char)bias));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
 }
 
@@ -181,8 +185,8 @@ INLINE uint64_t spread_bit_pairs(uint64_t x) {
 
 INLINE void load_iq4_xs(const void *block, struct chunk *out) {
     const struct block_iq4_xs *b = block;
-    uint64_t scales = spread_nibbles(load_u32(b->scales_l)) |
-                      spread_bit_pairs(load_u16(b->scales_h)) << 4;
+    uint64_t scales =
+        spread_nibbles(load_u32(b->scales_l)) | spread_bit_pairs(load_u16(b->scales_h)) << 4;
     out->scale = _mm256_sub_epi16(widen_groups_of_32(scales), _mm256_set1_epi16(32));
     out->d = half_at(b->d);
     for (int j = 0; j < 4; j++)
@@ -190,7 +194,7 @@ INLINE void load_iq4_xs(const void *block, struct chunk *out) {
                                split_nibbles(_mm256_loadu_si256((const void *)(b->qs + 32 * j))));
 }
 
-/* ---- Blocks of 256: lattice points ---------------------------------------------------------- */
+/* ---- Blocks of 256: lattice points ----------------------------------------------------------- */
 
 enum { LATTICE_BIAS = 64 }; // magnitudes are at most 62
 
@@ -244,9 +248,7 @@ INLINE __m256i odd_nibbles(const uint8_t *p) {
 }
 
 /* Bytes s for groups of 32 to 2s + 1 for groups of 16. */
-INLINE __m256i odd_scales_32(uint64_t s) {
-    return widen_groups_of_32(s << 1 | 0x0101010101010101);
-}
+INLINE __m256i odd_scales_32(uint64_t s) { return widen_groups_of_32(s << 1 | 0x0101010101010101); }
 
 INLINE void load_iq2_xxs(const void *block, struct chunk *out) {
     const struct block_iq2_xxs *b = block;
@@ -288,8 +290,7 @@ INLINE void load_iq2_s(const void *block, struct chunk *out) {
         __m128i bits = _mm_and_si128(_mm_mullo_epi16(_mm_set_epi64x(high2, high), lift),
                                      _mm_set1_epi16(0x300));
         __m128i points = _mm_or_si128(bytes_to_16(b->qs + 8 * j), bits);
-        out->code[j] =
-            signed_points(gather_8(quant_iq2s_grid, points), load_u64(b->signs + 8 * j));
+        out->code[j] = signed_points(gather_8(quant_iq2s_grid, points), load_u64(b->signs + 8 * j));
     }
 }
 
@@ -299,7 +300,7 @@ INLINE void load_iq3_xxs(const void *block, struct chunk *out) {
     uint64_t scales = 0;
     for (int j = 0; j < 4; j++) {
         uint64_t sas = load_u64(b->sas[2 * j]);
-        uint64_t signs = spread_sevens(sas & 0xfffffff) | spread_sevens(sas >> 32 & 0xfffffff) << 32;
+        uint64_t signs = spread_sevens(sas) | spread_sevens(sas >> 32) << 32;
         scales |= ((sas >> 28 & 15) | sas >> 60 << 8) << 16 * j;
         __m256i points = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(b->qs + 16 * j)));
         out->code[j] = signed_points(gather_4(quant_iq3xxs_grid, points), complete_signs(signs));
@@ -343,8 +344,8 @@ INLINE void load_iq1_s(const void *block, struct chunk *out) {
         const __m128i lift = _mm_setr_epi16(256, 32, 4, 1, 256, 32, 4, 1);
         const __m128i drop = _mm_setr_epi16(0, 0, 0, 1, 0, 0, 0, 1);
         __m128i bits = _mm_srlv_epi16(_mm_mullo_epi16(words, lift), drop);
-        __m128i points = _mm_or_si128(bytes_to_16(b->qs + 8 * j),
-                                      _mm_and_si128(bits, _mm_set1_epi16(0x700)));
+        __m128i points =
+            _mm_or_si128(bytes_to_16(b->qs + 8 * j), _mm_and_si128(bits, _mm_set1_epi16(0x700)));
         unsigned down = (first >> 15) * 0x0f + (second >> 15) * 0xf0;
         out->code[j] = shifted_points(points, down);
     }
@@ -365,13 +366,13 @@ INLINE void load_iq1_m(const void *block, struct chunk *out) {
         __m128i high = _mm_cvtsi64_si128((long long)spread_nibbles(load_u32(b->qh + 4 * j)));
         __m128i words = _mm_slli_epi16(_mm_cvtepu8_epi16(high), 8);
         unsigned down = _mm_test_epi16_mask(words, _mm_set1_epi16(0x800));
-        __m128i points = _mm_or_si128(bytes_to_16(b->qs + 8 * j),
-                                      _mm_and_si128(words, _mm_set1_epi16(0x700)));
+        __m128i points =
+            _mm_or_si128(bytes_to_16(b->qs + 8 * j), _mm_and_si128(words, _mm_set1_epi16(0x700)));
         out->code[j] = shifted_points(points, down);
     }
 }
 
-/* ---- Blocks of 32 -------------------------------------------------------------------------------- */
+/* ---- Blocks of 32 ---------------------------------------------------------------------------- */
 
 INLINE __m512i nibbles_of_two(const uint8_t *first, const uint8_t *second) {
     return split_nibbles(_mm256_set_m128i(_mm_loadu_si128((const void *)second),
@@ -418,9 +419,8 @@ INLINE void load_q5_1(const void *first, const void *second, struct pair *out) {
 
 INLINE void load_q8_0(const void *first, const void *second, struct pair *out) {
     const struct block_q8_0 *a = first, *b = second;
-    __m512i q = _mm512_inserti64x4(
-        _mm512_castsi256_si512(_mm256_loadu_si256((const void *)a->qs)),
-        _mm256_loadu_si256((const void *)b->qs), 1);
+    __m512i q = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)a->qs)),
+                                   _mm256_loadu_si256((const void *)b->qs), 1);
     out->code = _mm512_xor_si512(q, _mm512_set1_epi8((char)0x80));
     out->d[0] = half_at(a->d);
     out->d[1] = half_at(b->d);

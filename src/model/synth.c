@@ -21,7 +21,7 @@ enum {
     NAME_BYTES = 64,
 };
 
-/* ---- Which tensors ---------------------------------------------------------------------------- */
+/* ---- Which tensors --------------------------------------------------------------------------- */
 
 enum dim { DIM_NONE, DIM_MODEL, DIM_HEADS, DIM_KV, DIM_FF, DIM_VOCAB, DIM_EXPERTS };
 
@@ -191,9 +191,10 @@ static enum octet_status plan_tensors(struct plan *p, struct octet_err *err) {
     return ok ? OCTET_OK : octet_fail_memory(err, "tensors", p->n_pieces * sizeof *p->pieces);
 }
 
-/* ---- Metadata --------------------------------------------------------------------------------- */
+/* ---- Metadata -------------------------------------------------------------------------------- */
 
-static void put_size(struct gguf_writer *w, const struct plan *p, const char *name, uint32_t value) {
+static void put_size(struct gguf_writer *w, const struct plan *p, const char *name,
+                     uint32_t value) {
     char key[64];
     snprintf(key, sizeof key, "%s.%s", p->arch->gguf, name);
     gguf_put_u32(w, key, value);
@@ -222,7 +223,8 @@ static void put_model_keys(struct gguf_writer *w, const struct plan *p) {
     put_size(w, p, "attention.head_count", a->n_heads);
     put_size(w, p, "attention.head_count_kv", a->n_kv_heads);
     put_size(w, p, "rope.dimension_count", a->n_rot);
-    put_float(w, p, llama ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", 1e-5f);
+    put_float(w, p, llama ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon",
+              1e-5f);
     if (llama) put_size(w, p, "vocab_size", p->n_vocab);
     if (a->rope_base > 0) put_float(w, p, "rope.freq_base", a->rope_base);
     if (a->window > 0) put_size(w, p, "attention.sliding_window", a->window);
@@ -234,7 +236,8 @@ static void put_model_keys(struct gguf_writer *w, const struct plan *p) {
 
 static bool is_vocab_key(const char *key) { return strncmp(key, "tokenizer.", 10) == 0; }
 
-static enum octet_status put_keys(struct gguf_writer *w, const struct plan *p, struct octet_err *err) {
+static enum octet_status put_keys(struct gguf_writer *w, const struct plan *p,
+                                  struct octet_err *err) {
     put_model_keys(w, p);
     if (!p->vocab) return synth_vocab_put(w, p->arch->vocab, p->n_vocab, err);
     for (size_t i = 0; i < p->vocab->n_kvs; i++)
@@ -242,7 +245,7 @@ static enum octet_status put_keys(struct gguf_writer *w, const struct plan *p, s
     return OCTET_OK;
 }
 
-/* ---- Weights ---------------------------------------------------------------------------------- */
+/* ---- Weights --------------------------------------------------------------------------------- */
 
 static uint64_t mix64(uint64_t x) { // the finalizer of SplitMix64 (Steele et al. 2014)
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -364,7 +367,8 @@ static enum octet_status write_file(const struct plan *p, struct gguf_writer *w,
     enum octet_status s = put_keys(w, p, err);
     if (s) return s;
     for (size_t i = 0; i < p->n_pieces; i++)
-        gguf_put_tensor(w, p->pieces[i].name, p->pieces[i].type, p->pieces[i].ne, p->pieces[i].n_dims);
+        gguf_put_tensor(w, p->pieces[i].name, p->pieces[i].type, p->pieces[i].ne,
+                        p->pieces[i].n_dims);
     s = gguf_begin_data(w, NULL, err);
     if (s) return s;
     struct output o = {.writer = w, .pool = pool_open(cpu_count())};
@@ -376,7 +380,7 @@ static enum octet_status write_file(const struct plan *p, struct gguf_writer *w,
     return s;
 }
 
-/* ---- Options ---------------------------------------------------------------------------------- */
+/* ---- Options --------------------------------------------------------------------------------- */
 
 /* EARG with the names that would have been right. */
 static enum octet_status unknown_name(const char *what, const char *found,
@@ -394,8 +398,10 @@ static enum octet_status read_vocab(struct plan *p, struct octet_err *err) {
     if (s) return s;
     const struct gguf_kv *tokens = gguf_find(p->vocab, "tokenizer.ggml.tokens");
     if (!tokens || !tokens->strings || tokens->n == 0)
-        return octet_fail(err, OCTET_EFORMAT, "%s: key 'tokenizer.ggml.tokens': expected an array of "
-                          "strings, found none", p->options->vocab);
+        return octet_fail(err, OCTET_EFORMAT,
+                          "%s: key 'tokenizer.ggml.tokens': expected an array of "
+                          "strings, found none",
+                          p->options->vocab);
     uint64_t max = p->arch->resizable ? 1 << 20 : p->n_vocab;
     if (tokens->n > max)
         return octet_fail(err, OCTET_EARG, "%s: expected a vocabulary of at most %" PRIu64

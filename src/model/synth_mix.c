@@ -55,6 +55,7 @@ struct synth_mix {
 
 #define PURE(name, file_type, type) {name, file_type, QUANT_##type, .embedding = QUANT_##type}
 
+// clang-format off: a row is a line or two
 static const struct synth_mix mixes[] = {
     {"q2_k", 10, QUANT_Q2_K, {GROUPED, QUANT_Q4_K, QUANT_Q3_K}, {EVERYWHERE, QUANT_Q3_K, 0},
      QUANT_Q3_K, QUANT_Q6_K, 0, 0, QUANT_Q8_0, QUANT_Q5_K},
@@ -107,9 +108,11 @@ static const struct synth_mix mixes[] = {
     PURE("pure-q2_k", 10, Q2_K), PURE("pure-q6_k", 18, Q6_K), PURE("pure-q4_0", 2, Q4_0),
     PURE("pure-q4_1", 3, Q4_1), PURE("pure-q5_0", 8, Q5_0), PURE("pure-q5_1", 9, Q5_1),
     PURE("pure-iq4_nl", 25, IQ4_NL), PURE("pure-iq4_xs", 30, IQ4_XS), PURE("pure-iq3_s", 26, IQ3_S),
-    PURE("pure-iq3_xxs", 23, IQ3_XXS), PURE("pure-iq2_s", 28, IQ2_S), PURE("pure-iq2_xs", 20, IQ2_XS),
-    PURE("pure-iq2_xxs", 19, IQ2_XXS), PURE("pure-iq1_s", 24, IQ1_S), PURE("pure-iq1_m", 31, IQ1_M),
+    PURE("pure-iq3_xxs", 23, IQ3_XXS), PURE("pure-iq2_s", 28, IQ2_S),
+    PURE("pure-iq2_xs", 20, IQ2_XS), PURE("pure-iq2_xxs", 19, IQ2_XXS),
+    PURE("pure-iq1_s", 24, IQ1_S), PURE("pure-iq1_m", 31, IQ1_M),
 };
+// clang-format on
 
 enum { N_ARCHS = sizeof archs / sizeof *archs, N_MIXES = sizeof mixes / sizeof *mixes };
 

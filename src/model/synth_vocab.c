@@ -42,7 +42,8 @@ static bool list_open(struct list *list, size_t cap) {
     return list->slots && list->strings;
 }
 
-__attribute__((format(printf, 2, 3))) static void list_add(struct list *list, const char *fmt, ...) {
+__attribute__((format(printf, 2, 3))) static void list_add(struct list *list, const char *fmt,
+                                                           ...) {
     octet_assert(list->n < list->cap);
     char *slot = list->slots + list->n * SLOT;
     va_list args;
@@ -59,7 +60,7 @@ static void describe(struct vocab_plan *v, enum token_type type, float score) {
     v->scores[v->tokens.n - 1] = score;
 }
 
-/* ---- Words ------------------------------------------------------------------------------------ */
+/* ---- Words ----------------------------------------------------------------------------------- */
 
 /* A piece of up to three letters, maybe after a space. */
 struct word {
@@ -108,7 +109,7 @@ static size_t last_split(const struct word *w) {
     return left <= right ? 2 : 1;
 }
 
-/* ---- SentencePiece ---------------------------------------------------------------------------- */
+/* ---- SentencePiece --------------------------------------------------------------------------- */
 
 static const char spm_space[] = "\xe2\x96\x81"; // U+2581
 
@@ -158,7 +159,7 @@ static void put_spm(struct gguf_writer *w, const struct vocab_plan *v) {
     gguf_put_bool(w, "tokenizer.ggml.add_eos_token", false);
 }
 
-/* ---- Byte-level BPE --------------------------------------------------------------------------- */
+/* ---- Byte-level BPE -------------------------------------------------------------------------- */
 
 static const char bpe_space[] = "\xc4\xa0"; // U+0120
 
@@ -235,7 +236,7 @@ static void put_bpe(struct gguf_writer *w, const struct vocab_plan *v, const cha
     gguf_put_bool(w, "tokenizer.ggml.add_bos_token", false);
 }
 
-/* ---- Any -------------------------------------------------------------------------------------- */
+/* ---- Any ------------------------------------------------------------------------------------- */
 
 enum octet_status synth_vocab_put(struct gguf_writer *w, enum synth_vocab kind, uint32_t n_tokens,
                                   struct octet_err *err) {

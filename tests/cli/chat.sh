@@ -3,12 +3,16 @@
 . tests/cli/lib.sh
 make_model
 model=$TMP/m.gguf
-chat() { run_stdin "$TMP/in" "$OCTET" chat -m "$model" --chat-format chatml -n 6 --temp 0 --ignore-eos "$@"; }
+chat() {
+    run_stdin "$TMP/in" "$OCTET" chat -m "$model" --chat-format chatml -n 6 --temp 0 \
+    --ignore-eos "$@"
+}
 
 printf 'Hello\n\nAnd you?\n' >"$TMP/in"
 chat
 expect_exit chat_works 0
-grep -qF '> ' "$TMP/out" && fail no_prompt_is_echoed "$(head -c 99 "$TMP/out")" || ok no_prompt_is_echoed
+grep -qF '> ' "$TMP/out" && fail no_prompt_is_echoed \
+    "$(head -c 99 "$TMP/out")" || ok no_prompt_is_echoed
 printf 'Hello\n/stats\n' >"$TMP/in"; chat; expect_stderr stats_tell_messages '2 messages'
 printf '/help\n/nope\n/hlep\n' >"$TMP/in"; chat
 expect_exit commands_need_no_answer 0
@@ -17,11 +21,14 @@ expect_stderr unknown_chat_command_suggests 'try /help'; expect_no_stdout comman
 printf 'One \\\nmessage\n/stats\n' >"$TMP/in"; chat; expect_stderr backslash_continues '2 messages'
 printf 'Hello\n/reset\n/stats\n' >"$TMP/in"; chat; expect_stderr reset_forgets ' 0 messages'
 printf '/system Be brief.\nHello\n/save %s/s.json\n' "$TMP" >"$TMP/in"; chat
-expect_equal save_writes_messages "$(json "$TMP/s.json" '[m["role"] for m in j]')" "['system', 'user', 'assistant']"
-printf '/load %s/s.json\n/stats\n' "$TMP" >"$TMP/in"; chat; expect_stderr load_reads_messages '3 messages'
+expect_equal save_writes_messages \
+    "$(json "$TMP/s.json" '[m["role"] for m in j]')" "['system', 'user', 'assistant']"
+printf '/load %s/s.json\n/stats\n' "$TMP" >"$TMP/in"; chat
+expect_stderr load_reads_messages '3 messages'
 printf '/load %s/none\n/stats\n' "$TMP" >"$TMP/in"; chat; expect_stderr load_failure_is_told none
 echo '[{"role": "wizard", "content": "x"}]' >"$TMP/bad.json"
-printf '/load %s/bad.json\n/stats\n' "$TMP" >"$TMP/in"; chat; expect_stderr load_refuses_roles 'expected a role'
+printf '/load %s/bad.json\n/stats\n' "$TMP" >"$TMP/in"; chat
+expect_stderr load_refuses_roles 'expected a role'
 expect_stderr failed_load_changes_nothing ' 0 messages'
 printf 'Hello\n/retry\n/stats\n' >"$TMP/in"; chat; expect_stderr retry_replaces '2 messages'
 printf '/retry\n' >"$TMP/in"; chat; expect_stderr retry_needs_a_question 'nothing to answer'

@@ -12,7 +12,8 @@ expect_stdout inspect_shows_plan 'on this machine'
 run "$OCTET" inspect --tensors "$model"; expect_stdout inspect_lists_tensors output_norm.weight
 run "$OCTET" inspect --check "$model"; expect_stdout inspect_checks 'all weights are numbers'
 run "$OCTET" inspect --json "$model"
-expect_json inspect_json "all(k in j for k in 'file bytes metadata types tensors plan'.split())" True
+expect_json inspect_json \
+    "all(k in j for k in 'file bytes metadata types tensors plan'.split())" True
 expect_json inspect_sizes_agree 'j["bytes"] >= sum(t["bytes"] for t in j["tensors"]) > 0' True
 expect_json inspect_plan 'j["plan"]["runs"] and j["plan"]["decode_bytes"] > 0' True
 printf 'GGUF\3\0\0\0' >"$TMP/short.gguf"
@@ -25,7 +26,8 @@ expect_exit synth_works 0; expect_files_equal synth_is_reproducible "$model" "$T
 status=$?
 expect_failure synth_tells_full_disk full.gguf
 expect_equal synth_leaves_nothing "$(ls "$TMP" | grep -c full)" 0
-run "$OCTET" synth --arch mistral-7b-tiny "$TMP/no/such/folder.gguf"; expect_failure synth_folder_missing folder
+run "$OCTET" synth --arch mistral-7b-tiny "$TMP/no/such/folder.gguf"
+expect_failure synth_folder_missing folder
 for arch in mixtral-8x7b-tiny phi-2-tiny llama-tiny; do
     run "$OCTET" synth --arch $arch --type q8_0 "$TMP/$arch.gguf"; expect_exit "synth_$arch" 0
     run "$OCTET" run -m "$TMP/$arch.gguf" -p Hi -n 4 --ignore-eos --json
@@ -44,7 +46,8 @@ run "$OCTET" bench -m "$model" --prompt 64 -c 16; expect_failure bench_context_t
 
 run "$OCTET" doctor --dir "$TMP" --json
 expect_exit doctor_works 0
-expect_json doctor_self_test 'j["kernels"] is not None and j["cores"] > 0 and len(j["models"]) > 10' True
+expect_json doctor_self_test \
+    'j["kernels"] is not None and j["cores"] > 0 and len(j["models"]) > 10' True
 run "$OCTET" doctor --dir "$TMP/none"; expect_exit doctor_without_folder 0
 expect_stdout doctor_says_what_failed 'not measured'
 finish

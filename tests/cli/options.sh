@@ -48,14 +48,17 @@ run "$OCTET" inspect; expect_misuse inspect_needs_file "too few arguments"
 run "$OCTET" synth x; expect_misuse synth_needs_arch "--arch NAME is missing"
 run "$OCTET" synth --arch mistral-7b; expect_misuse synth_needs_file "file to write"
 run "$OCTET" synth --arch mistral7b x; expect_misuse synth_suggests_arch "did you mean 'mistral-7b'"
-run "$OCTET" synth --arch mistral-7b --type q4_k_n x; expect_misuse synth_suggests_type "did you mean"
-run "$OCTET" synth --list; expect_exit synth_list_exits_0 0; expect_stdout synth_list_has_types q4_k_m
+run "$OCTET" synth --arch mistral-7b --type q4_k_n x
+expect_misuse synth_suggests_type "did you mean"
+run "$OCTET" synth --list; expect_exit synth_list_exits_0 0
+expect_stdout synth_list_has_types q4_k_m
 
 for command in run chat bench tokenize detokenize; do
     run "$OCTET" "$command" -m "$TMP/none.gguf"
     expect_failure "${command}_names_missing_file" none.gguf
 done
-run "$OCTET" perplexity -m "$TMP/none.gguf" -f /dev/null; expect_failure perplexity_missing none.gguf
+run "$OCTET" perplexity -m "$TMP/none.gguf" -f /dev/null
+expect_failure perplexity_missing none.gguf
 run "$OCTET" inspect "$TMP/none.gguf"; expect_failure inspect_missing none.gguf
 run "$OCTET" inspect "$TMP"; expect_exit inspect_of_folder_fails 1
 finish

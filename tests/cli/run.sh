@@ -33,7 +33,8 @@ expect_json json_counts_tokens 'j["completion_tokens"]' 12
 expect_json json_says_why_it_ended 'j["finish_reason"]' length
 expect_json json_hash_is_hex 'len(j["logits_hash"]) == 16 and int(j["logits_hash"], 16) > 0' True
 hash=$(json "$TMP/out" 'j["logits_hash"]')
-run "$OCTET" run -m "$model" -p 'A longer prompt' -n 12 --temp 0 --ignore-eos --prefill-chunk 2 --json
+run "$OCTET" run -m "$model" -p 'A longer prompt' -n 12 --temp 0 --ignore-eos \
+    --prefill-chunk 2 --json
 expect_json chunks_do_not_change_logits 'j["logits_hash"]' "$hash"
 
 run "$OCTET" run -m "$model" -p x -n 0 --json

@@ -23,10 +23,13 @@ expect_files_equal ids_as_arguments "$TMP/back" "$TMP/back2"
 
 run "$OCTET" tokenize -m "$model" -p 'a</s>b' --ids; special=$(wc -w <"$TMP/out")
 run "$OCTET" tokenize -m "$model" -p 'a</s>b' --ids --no-special; plain=$(wc -w <"$TMP/out")
-[ "$special" -lt "$plain" ] && ok special_names_are_tokens || fail special_names_are_tokens "$special $plain"
+[ "$special" -lt "$plain" ] && ok special_names_are_tokens \
+    || fail special_names_are_tokens "$special $plain"
 run "$OCTET" tokenize -m "$model" -p '' --ids
-expect_exit empty_text_works 0; expect_equal empty_text_is_an_empty_line "$(od -An -c "$TMP/out" | tr -d ' ')" '\n'
-run "$OCTET" tokenize -m "$model" -p '' --ids --bos; expect_equal bos_on_request "$(wc -w <"$TMP/out")" 1
+expect_exit empty_text_works 0
+expect_equal empty_text_is_an_empty_line "$(od -An -c "$TMP/out" | tr -d ' ')" '\n'
+run "$OCTET" tokenize -m "$model" -p '' --ids --bos
+expect_equal bos_on_request "$(wc -w <"$TMP/out")" 1
 run "$OCTET" tokenize -m "$model" -p 'Hello world' --json
 expect_json tokenize_json 'all(set(t) == {"id", "text"} for t in j) and len(j) > 0' True
 run "$OCTET" tokenize -m "$model" -p 'Hello'; expect_exit token_list_works 0
