@@ -1,10 +1,19 @@
-/* Chooses the kernel table: what the CPU and the operating system support, or what OCTET_ISA says. */
+/* Chooses the kernel table: what the CPU and the operating system support, or what OCTET_ISA says.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* Not every compiler's __builtin_cpu_supports knows this one. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#elif defined(__aarch64__)
 #include <sys/auxv.h>
 #ifndef HWCAP_ASIMDDP
 #define HWCAP_ASIMDDP (1 << 20)
@@ -16,8 +25,7 @@ static bool can_run(const struct kernels *k) {
     // These builtins also ask whether the operating system saves the wide registers.
     __builtin_cpu_init();
     if (k == &kernels_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     if (k == &kernels_avx512)
         return can_run(&kernels_avx2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
