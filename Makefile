@@ -43,12 +43,15 @@ isa_flags = $(if $(findstring kernels/avx2,$(1)),-O3 -mavx2 -mfma -mf16c)\
  -mavx512vnni -mavx2 -mfma -mf16c)\
  $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)
 
-.PHONY: all lib help deps check quick-check style demo asan tests-% fuzz fuzz-build clang-lint neon \
-        example bench coverage format install uninstall clean
+.PHONY: all lib help deps check quick-check style demo asan tests-asan tests-cov fuzz fuzz-build \
+        clang-lint neon bench coverage format install uninstall clean
 all: $(BUILD)/octet lib ## the program and the library (default)
 lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
 
-# ---- One object tree per flavour: $(1) folder, $(2) compiler, $(3) extra flags ---------------------
+# ---- One object tree per flavour -----------------------------------------------------------------
+# $(1) folder, $(2) compiler, $(3) variable with extra flags, $(4) the same for instruction set
+# files: sanitizers make the compiler work minutes on those, so they get less optimisation under
+# test, and no sanitizers in fuzz targets, which never get that far.
 lib_obj = $(patsubst src/%.c,$(1)/%.o,$(LIB_SRC))
 cli_obj = $(patsubst src/%.c,$(1)/%.o,$(CLI_SRC))
 test_bin = $(patsubst tests/%.c,$(1)/tests/%,$(TEST_SRC))
@@ -56,31 +59,38 @@ test_bin = $(patsubst tests/%.c,$(1)/tests/%,$(TEST_SRC))
 define flavour
 $(1)/%.o: src/%.c Makefile
 	@mkdir -p $$(@D)
-	$$(call say,CC,$$@)$(2) $$(COMPILE) $(3) $$(call isa_flags,$$<) -MMD -MP -c $$< -o $$@
+	$$(call say,CC,$$@)$(2) $$(COMPILE) $$(call isa_flags,$$<) \
+	    $$(if $$(strip $$(call isa_flags,$$<)),$$($(4)),$$($(3))) -MMD -MP -c $$< -o $$@
 $(1)/liboctet.a: $$(call lib_obj,$(1))
 	@rm -f $$@
 	$$(call say,AR,$$@)ar rcs $$@ $$^
 $(1)/octet: $$(call cli_obj,$(1)) $(1)/liboctet.a
-	$$(call say,LD,$$@)$(2) $$(CFLAGS) $(3) -o $$@ $$^ $$(LDFLAGS) $$(CLI_LIBS) $$(LIB_LIBS)
+	$$(call say,LD,$$@)$(2) $$(CFLAGS) $$($(3)) -o $$@ $$^ $$(LDFLAGS) $$(CLI_LIBS) $$(LIB_LIBS)
 $(1)/tests/%: tests/%.c $(1)/liboctet.a
 	@mkdir -p $$(@D)
-	$$(call say,LD,$$@)$(2) $$(COMPILE) $(3) -Itests -MMD -MP -MF $$@.d -MT $$@ $$< -o $$@ $(1)/liboctet.a \
-	    $$(LDFLAGS) -lcmocka $$(LIB_LIBS)
+	$$(call say,LD,$$@)$(2) $$(COMPILE) $$($(3)) -Itests -MMD -MP -MF $$@.d -MT $$@ \
+	    $$< -o $$@ $(1)/liboctet.a $$(LDFLAGS) -lcmocka $$(LIB_LIBS)
 -include $$(wildcard $(1)/*/*.d)
 endef
 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-$(eval $(call flavour,$(BUILD),$(CC),$(WERROR)))
-$(eval $(call flavour,$(BUILD)/asan,$(CC),$(SANITIZE) -Werror))
-$(eval $(call flavour,$(BUILD)/cov,$(CC),-O0 -g --coverage))
-$(eval $(call flavour,$(BUILD)/fuzz,$(CLANG),$(SANITIZE) -fsanitize=fuzzer-no-link -Werror))
-$(eval $(call flavour,$(BUILD)/neon,$(AARCH64_CC),-static -Werror))
+ASAN := $(SANITIZE) -Werror
+COV := -O0 -g --coverage
+FUZZ := $(SANITIZE) -fsanitize=fuzzer-no-link -Werror
+FUZZ_ISA := -O1 -Werror
+NEON := -static -Werror
+$(eval $(call flavour,$(BUILD),$(CC),WERROR,WERROR))
+$(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN))
+$(eval $(call flavour,$(BUILD)/cov,$(CC),COV,COV))
+$(eval $(call flavour,$(BUILD)/fuzz,$(CLANG),FUZZ,FUZZ_ISA))
+$(eval $(call flavour,$(BUILD)/neon,$(AARCH64_CC),NEON,NEON))
 
 $(BUILD)/liboctet.so: $(call lib_obj,$(BUILD)) src/liboctet.map
-	$(call say,LD,$@)$(CC) -shared -Wl,-soname,liboctet.so.$(SO_MAJOR) -Wl,--version-script=src/liboctet.map \
-	    $(CFLAGS) -o $@ $(call lib_obj,$(BUILD)) $(LDFLAGS) $(LIB_LIBS)
+	$(call say,LD,$@)$(CC) -shared -Wl,-soname,liboctet.so.$(SO_MAJOR) \
+	    -Wl,--version-script=src/liboctet.map $(CFLAGS) -o $@ $(call lib_obj,$(BUILD)) \
+	    $(LDFLAGS) $(LIB_LIBS)
 
-# ---- Checks ---------------------------------------------------------------------------------------
+# ---- Checks --------------------------------------------------------------------------------------
 check: ## everything a change must pass; ends with "N passed, N failed"
 	@tools/deps.sh check
 	+@tools/run_tests.sh asan
@@ -97,13 +107,15 @@ tests-cov: $(BUILD)/cov/octet $(call test_bin,$(BUILD)/cov)
 
 # clang compiles the library for fuzzing; the rest it only has to accept.
 clang-lint: $(BUILD)/fuzz/liboctet.a
-	$(call say,CHECK,with $(CLANG))$(CLANG) $(COMPILE) -Werror -Itests -fsyntax-only $(CLI_SRC) $(TEST_SRC)
+	$(call say,CHECK,with $(CLANG))$(CLANG) $(COMPILE) -Werror -Itests -fsyntax-only \
+	    $(CLI_SRC) $(TEST_SRC)
 
 FUZZ_BINS := $(patsubst fuzz/fuzz_%.c,$(BUILD)/fuzz/run/%,$(FUZZ_SRC))
 fuzz-build: $(FUZZ_BINS)
 $(BUILD)/fuzz/run/%: fuzz/fuzz_%.c $(BUILD)/fuzz/liboctet.a
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CLANG) $(COMPILE) $(SANITIZE) -fsanitize=fuzzer -Werror -Itests -o $@ $^ $(LDFLAGS) $(LIB_LIBS)
+	$(call say,LD,$@)$(CLANG) $(COMPILE) $(SANITIZE) -fsanitize=fuzzer -Werror -Itests \
+	    -o $@ $^ $(LDFLAGS) $(LIB_LIBS)
 fuzz: fuzz-build ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/deps.sh check
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/run_tests.sh asan fuzz
@@ -115,20 +127,20 @@ neon: $(BUILD)/neon/check_neon
 $(BUILD)/neon/check_neon: tests/neon/check_neon.c $(NEON_OBJ)
 	$(call say,LD,$@)$(AARCH64_CC) $(COMPILE) -static -Werror -o $@ $^ -lm
 
-# ---- Use ------------------------------------------------------------------------------------------
+# ---- Use -----------------------------------------------------------------------------------------
 deps: ## install the Debian packages the build needs
 	@tools/deps.sh
 demo: ## fetch a small model and let it write a program
 	+@tools/demo.sh
 bench: $(BUILD)/octet ## prefill and decode speed: make bench MODEL=file.gguf
-	@test -n "$(MODEL)" || { echo "bench: no model in models/: make bench MODEL=file.gguf" >&2; exit 1; }
+	@test -n "$(MODEL)" || { echo "no model in models/: make bench MODEL=file.gguf" >&2; exit 1; }
 	$(BUILD)/octet bench -m $(MODEL)
 format: ## clang-format every C file in place
 	clang-format -i $(wildcard include/*.h src/*/*.c src/*/*.h tests/*.c fuzz/*.c docs/*.c)
 clean: ## remove what was built
 	rm -rf $(BUILD)
 
-# ---- Install --------------------------------------------------------------------------------------
+# ---- Install -------------------------------------------------------------------------------------
 TO := $(DESTDIR)$(PREFIX)
 SO := liboctet.so.$(VERSION)
 DOCS := $(wildcard README.md DESIGN.md MODEL.md CONTRIBUTING.md LICENSE docs/example.c)

@@ -70,20 +70,22 @@ typedef bool (*octet_progress_fn)(void *user, uint64_t done, uint64_t total);
  * the library itself never does. */
 void octet_guard_mappings(void);
 
-/* ---- Files: what is inside, without running it ------------------------------------------------ */
+/* ---- Files: what is inside, without running it ------------------------------------------------
+ */
 
 struct octet_file;
 
 struct octet_tensor_info {
     const char *name;
-    const char *type;       // "Q4_K"
+    const char *type; // "Q4_K"
     uint32_t n_dims;
     uint64_t dims[4];       // fastest-varying first, 1 beyond n_dims
     uint64_t offset, bytes; // in its part of a split file
     uint32_t part;          // 0-based
 };
 
-/* PATH: a GGUF file or the first part of a split one. Checks all metadata and every tensor's place. */
+/* PATH: a GGUF file or the first part of a split one. Checks all metadata and every tensor's place.
+ */
 enum octet_status octet_file_open(const char *path, struct octet_file **out, struct octet_err *err);
 void octet_file_close(struct octet_file *file);
 size_t octet_file_n_keys(const struct octet_file *file);
@@ -100,7 +102,8 @@ uint64_t octet_file_bytes(const struct octet_file *file); // all parts together
 enum octet_status octet_file_check(const struct octet_file *file, octet_progress_fn progress,
                                    void *user, struct octet_err *err);
 
-/* ---- Model ------------------------------------------------------------------------------------ */
+/* ---- Model ------------------------------------------------------------------------------------
+ */
 
 struct octet_model;
 
@@ -108,7 +111,8 @@ struct octet_model_options {
     int32_t n_threads; // 0: one per core
     bool vocab_only;   // accept files without tensors; only the text functions work
 };
-#define OCTET_MODEL_OPTIONS_DEFAULTS {0, false}
+#define OCTET_MODEL_OPTIONS_DEFAULTS                                                               \
+    { 0, false }
 
 struct octet_model_info {
     const char *name; // general.name, "" if absent
@@ -121,8 +125,8 @@ struct octet_model_info {
     int32_t sliding_window; // 0: none
     int32_t n_threads;
     uint64_t n_params, file_bytes;
-    uint64_t decode_bytes;        // weight bytes read to compute one token
-    uint64_t kv_bytes_per_token;  // with an f16 cache
+    uint64_t decode_bytes;       // weight bytes read to compute one token
+    uint64_t kv_bytes_per_token; // with an f16 cache
 };
 
 enum octet_status octet_model_open(const char *path, const struct octet_model_options *options,
@@ -130,7 +134,8 @@ enum octet_status octet_model_open(const char *path, const struct octet_model_op
 void octet_model_close(struct octet_model *model);
 void octet_model_get_info(const struct octet_model *model, struct octet_model_info *out);
 
-/* ---- Text ------------------------------------------------------------------------------------- */
+/* ---- Text -------------------------------------------------------------------------------------
+ */
 
 struct octet_tokens {
     int32_t *ids;
@@ -153,8 +158,8 @@ enum octet_status octet_token_bytes(const struct octet_model *model, int32_t id,
                                     const char **bytes, size_t *n_bytes);
 /* The vocabulary's own spelling of a token, NUL-terminated, or NULL. */
 const char *octet_token_name(const struct octet_model *model, int32_t id);
-int32_t octet_token_bos(const struct octet_model *model); // -1: none
-int32_t octet_token_eos(const struct octet_model *model); // -1: none
+int32_t octet_token_bos(const struct octet_model *model);           // -1: none
+int32_t octet_token_eos(const struct octet_model *model);           // -1: none
 bool octet_token_ends(const struct octet_model *model, int32_t id); // end of generation
 size_t octet_n_tokens(const struct octet_model *model); // entries of the vocabulary, <= n_vocab
 
@@ -185,7 +190,8 @@ enum octet_status octet_chat_encode(const struct octet_model *model, const char 
 /* i-th string that ends an answer in this format (beside the end tokens), NULL past the end. */
 const char *octet_chat_stop(const struct octet_model *model, const char *format, size_t i);
 
-/* ---- Session ---------------------------------------------------------------------------------- */
+/* ---- Session ----------------------------------------------------------------------------------
+ */
 
 struct octet_session;
 
@@ -198,7 +204,8 @@ struct octet_session_options {
     octet_progress_fn progress; // during a sync; NULL: none
     void *user;
 };
-#define OCTET_SESSION_OPTIONS_DEFAULTS {0, 0, OCTET_KV_F16, NULL, NULL}
+#define OCTET_SESSION_OPTIONS_DEFAULTS                                                             \
+    { 0, 0, OCTET_KV_F16, NULL, NULL }
 
 enum octet_status octet_session_open(struct octet_model *model,
                                      const struct octet_session_options *options,
@@ -237,7 +244,8 @@ void octet_session_clear(struct octet_session *session);
 #define OCTET_HASH_INIT UINT64_C(0xcbf29ce484222325)
 uint64_t octet_logits_hash(uint64_t hash, const float *logits, size_t n);
 
-/* ---- Sampling --------------------------------------------------------------------------------- */
+/* ---- Sampling ---------------------------------------------------------------------------------
+ */
 
 struct octet_logit_bias {
     int32_t id;
@@ -245,13 +253,14 @@ struct octet_logit_bias {
 };
 
 /* Order: logit bias, repetition / frequency / presence penalties, DRY, then either greedy
- * (temperature 0), or mirostat 2, or top-k, typical, top-p, min-p, temperature, draw. */
+ * (temperature 0), or temperature and mirostat 2, or top-k, typical, top-p, min-p, temperature,
+ * draw. */
 struct octet_sampling {
-    float temperature; // 0: greedy
-    int32_t top_k;     // 0: off
-    float top_p;       // 1: off
-    float min_p;       // 0: off
-    float typical_p;   // 1: off
+    float temperature;       // 0: greedy
+    int32_t top_k;           // 0: off
+    float top_p;             // 1: off
+    float min_p;             // 0: off
+    float typical_p;         // 1: off
     float repeat_penalty;    // 1: off (Keskar et al. 2019)
     float frequency_penalty; // 0: off, subtracted per occurrence
     float presence_penalty;  // 0: off, subtracted once
@@ -259,15 +268,18 @@ struct octet_sampling {
     float dry_multiplier;    // 0: off
     float dry_base;
     int32_t dry_allowed_length;
-    int32_t dry_last_n;      // -1: all
-    int32_t mirostat;        // 0: off, 2: on (Basu et al. 2021)
+    int32_t dry_last_n; // -1: all
+    int32_t mirostat;   // 0: off, 2: on (Basu et al. 2021)
     float mirostat_tau, mirostat_eta;
     uint64_t seed;
     const struct octet_logit_bias *bias; // (n_bias), copied
     size_t n_bias;
 };
 #define OCTET_SAMPLING_DEFAULTS                                                                    \
-    {0.8f, 40, 0.95f, 0.05f, 1.0f, 1.0f, 0.0f, 0.0f, 64, 0.0f, 1.75f, 2, -1, 0, 5.0f, 0.1f, 0, NULL, 0}
+    {                                                                                              \
+        0.8f, 40, 0.95f, 0.05f, 1.0f, 1.0f, 0.0f, 0.0f, 64, 0.0f, 1.75f, 2, -1, 0, 5.0f, 0.1f, 0,  \
+            NULL, 0                                                                                \
+    }
 
 struct octet_sampler;
 
@@ -284,15 +296,16 @@ enum octet_status octet_sampler_accept(struct octet_sampler *sampler, int32_t id
 enum octet_status octet_sampler_pick(struct octet_sampler *sampler, const float *logits,
                                      int32_t *id, struct octet_err *err);
 
-/* ---- Synthetic models ------------------------------------------------------------------------- */
+/* ---- Synthetic models -------------------------------------------------------------------------
+ */
 
 struct octet_synth_options {
     const char *arch; // octet_synth_arch(i): "mixtral-8x7b", "mistral-7b", "phi-2", "...-tiny"
     const char *type; // octet_synth_type(i): "q4_k_m", "q8_0", "f16", ...
     int32_t n_layers; // 0: the architecture's own
     uint64_t seed;
-    const char *vocab;       // GGUF file to take the vocabulary from; NULL: a generated one
-    bool experts_split;      // one tensor per expert, as files of December 2023 have it
+    const char *vocab;  // GGUF file to take the vocabulary from; NULL: a generated one
+    bool experts_split; // one tensor per expert, as files of December 2023 have it
     octet_progress_fn progress;
     void *user;
 };

@@ -1,5 +1,5 @@
-/* Sessions on tiny synthetic models: reuse of prefixes, context limits, sliding windows, cancelling,
- * damaged weights, running out of memory. */
+/* Sessions on tiny synthetic models: reuse of prefixes, context limits, sliding windows,
+ * cancelling, damaged weights, running out of memory. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,8 +78,8 @@ static uint64_t logits_hash(const struct octet_session *s, const struct octet_mo
     return octet_logits_hash(OCTET_HASH_INIT, octet_session_logits(s), (size_t)info.n_vocab);
 }
 
-static uint64_t sync_hash(struct octet_session *s, const struct octet_model *model, const int32_t *ids,
-                          size_t n) {
+static uint64_t sync_hash(struct octet_session *s, const struct octet_model *model,
+                          const int32_t *ids, size_t n) {
     struct octet_err err;
     if (octet_session_sync(s, ids, n, &err) != OCTET_OK) fail_msg("%s", err.message);
     assert_int_equal(octet_session_length(s), n);
@@ -95,8 +95,9 @@ static void test_prefix_reuse_gives_the_same_bits(void **state) {
     other[40] = (tokens[40] + 1) % 100;
     uint64_t expected = sync_hash(fresh, mixtral, tokens, N_TOKENS);
     sync_hash(reused, mixtral, other, N_TOKENS);
-    assert_true(sync_hash(reused, mixtral, tokens, N_TOKENS) == expected); // back to the other branch
-    sync_hash(reused, mixtral, tokens, 10);                               // shorter
+    assert_true(sync_hash(reused, mixtral, tokens, N_TOKENS) ==
+                expected);                  // back to the other branch
+    sync_hash(reused, mixtral, tokens, 10); // shorter
     assert_true(sync_hash(reused, mixtral, tokens, N_TOKENS) == expected);
     assert_true(sync_hash(reused, mixtral, tokens, N_TOKENS) == expected); // nothing to do
     octet_session_clear(reused);

@@ -161,7 +161,7 @@ step_neon() {
     check build-neon make neon || return
     local log=$logs/neon.log counts
     qemu-aarch64 "$build/neon/check_neon" >"$log" 2>&1
-    counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1)
+    counts=$(sed -n 's/^\(.*: \)\?\([0-9]*\) passed, \([0-9]*\) failed$/\2 \3/p' "$log" | tail -n 1)
     read -r ok bad <<<"${counts:-0 1}"
     passed=$((passed + ok))
     if [ "$bad" = 0 ]; then echo "ok neon ($ok)"; else fail neon "$log" "$bad"; fi

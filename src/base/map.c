@@ -67,8 +67,7 @@ static enum octet_status check_kind(const char *path, const struct stat *st,
     if (!S_ISREG(st->st_mode))
         return octet_fail(err, OCTET_EIO, "%s: expected a regular file, found a device or pipe",
                           path);
-    if (st->st_size == 0)
-        return octet_fail(err, OCTET_EFORMAT, "%s: file is empty", path);
+    if (st->st_size == 0) return octet_fail(err, OCTET_EFORMAT, "%s: file is empty", path);
     if ((uintmax_t)st->st_size > SIZE_MAX)
         return octet_fail(err, OCTET_EMEM, "%s: file is larger than the address space", path);
     return OCTET_OK;

@@ -9,7 +9,7 @@
 
 /* NULL when out of memory; never NULL for 0 bytes. mem_alloc zeroes. */
 void *mem_alloc(size_t n_bytes);
-void *mem_array(size_t n, size_t size); // zeroed; NULL when n * size overflows
+void *mem_array(size_t n, size_t size);     // zeroed; NULL when n * size overflows
 void *mem_realloc(void *p, size_t n_bytes); // P stays valid on failure
 /* 64-byte aligned, a multiple of 64 bytes long; not zeroed. Freed by mem_free as the others. */
 void *mem_aligned(size_t n_bytes);

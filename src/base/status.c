@@ -17,7 +17,8 @@ const char *octet_status_text(enum octet_status status) {
     return i < sizeof texts / sizeof *texts ? texts[i] : "unknown status";
 }
 
-enum octet_status octet_fail(struct octet_err *err, enum octet_status status, const char *fmt, ...) {
+enum octet_status octet_fail(struct octet_err *err, enum octet_status status, const char *fmt,
+                             ...) {
     if (!err) return status;
     err->status = status;
     va_list args;

@@ -129,8 +129,10 @@ void pool_run(struct pool *pool, pool_fn fn, void *arg) {
     publish_job(pool);
     fn(arg, 0, pool->n_threads);
     for (int i = 0; atomic_load_explicit(&pool->running, memory_order_acquire) != 0; i++) {
-        if (i < SPIN_ROUNDS) relax();
-        else sched_yield();
+        if (i < SPIN_ROUNDS)
+            relax();
+        else
+            sched_yield();
     }
 }
 
@@ -153,6 +155,8 @@ static void run_tasks(void *run_arg, int i_thread, int n_threads) {
 
 void pool_tasks(struct pool *pool, size_t n_tasks, pool_task_fn fn, void *arg) {
     struct task_run run = {fn, arg, n_tasks, 0};
-    if (n_tasks == 1) fn(arg, 0, 0);
-    else pool_run(pool, run_tasks, &run);
+    if (n_tasks == 1)
+        fn(arg, 0, 0);
+    else
+        pool_run(pool, run_tasks, &run);
 }

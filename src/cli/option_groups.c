@@ -57,7 +57,7 @@ static const struct option_row sampling_rows[] = {
      "subtracted once from the logit of a token that occurred"},
     {"dry-multiplier", 0, OPTION_FLOAT, "X", SAMPLING(dry_multiplier), 0, 1000, false,
      "DRY: strength of the penalty for repeating a sequence; 0: off"},
-    {"dry-base", 0, OPTION_FLOAT, "X", SAMPLING(dry_base), 0, 1000, false,
+    {"dry-base", 0, OPTION_FLOAT, "X", SAMPLING(dry_base), 1, 1000, false,
      "DRY: growth of the penalty per repeated token"},
     {"dry-allowed-length", 0, OPTION_INT, "N", SAMPLING(dry_allowed_length), 0, INT32_MAX, false,
      "DRY: repeated tokens that cost nothing"},

@@ -17,8 +17,7 @@ static enum octet_status open_compute(struct octet_model *model, int32_t n_threa
                           "`octet doctor` lists what there is",
                           getenv("OCTET_ISA"));
     model->pool = pool_open(n_threads);
-    if (!model->pool)
-        return octet_fail(err, OCTET_EMEM, "could not start %d threads", n_threads);
+    if (!model->pool) return octet_fail(err, OCTET_EMEM, "could not start %d threads", n_threads);
     return OCTET_OK;
 }
 
@@ -54,8 +53,10 @@ enum octet_status octet_model_open(const char *path, const struct octet_model_op
     if (!model) return octet_fail_memory(err, "model", sizeof *model);
     pthread_mutex_init(&model->lock, NULL);
     enum octet_status status = open_parts(model, path, options ? options : &defaults, err);
-    if (status == OCTET_OK) *out = model;
-    else octet_model_close(model);
+    if (status == OCTET_OK)
+        *out = model;
+    else
+        octet_model_close(model);
     return status;
 }
 
@@ -123,7 +124,8 @@ enum octet_status model_reserve(struct octet_model *model, size_t n_rows, size_t
     return OCTET_OK;
 }
 
-/* ---- Text: thin doors to the vocabulary ------------------------------------------------------- */
+/* ---- Text: thin doors to the vocabulary -------------------------------------------------------
+ */
 
 void octet_tokens_free(struct octet_tokens *tokens) {
     mem_free(tokens->ids);

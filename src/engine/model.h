@@ -27,7 +27,8 @@ struct octet_model {
 
 const struct vocab *octet_model_vocab(const struct octet_model *model);
 
-/* Makes the workspace fit steps of n_rows rows and n_logits logits vectors at once. Needs the lock. */
+/* Makes the workspace fit steps of n_rows rows and n_logits logits vectors at once. Needs the lock.
+ */
 enum octet_status model_reserve(struct octet_model *model, size_t n_rows, size_t n_logits,
                                 struct octet_err *err);
 

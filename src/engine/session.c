@@ -1,6 +1,6 @@
 /* Sessions: what a sequence holds, and bringing it to the tokens the caller wants. One path serves
- * prefill, decode, several sequences at once and whole-prompt scoring: plan the next step's rows, run
- * it, hand out the logits asked for. */
+ * prefill, decode, several sequences at once and whole-prompt scoring: plan the next step's rows,
+ * run it, hand out the logits asked for. */
 #include <math.h>
 #include <string.h>
 
@@ -16,11 +16,12 @@ struct octet_session {
     void *user;
     struct kv kv;
     struct octet_tokens held;
-    float *logits;    // (n_vocab) of the last token
+    float *logits; // (n_vocab) of the last token
     bool has_logits;
 };
 
-/* ---- Opening ---------------------------------------------------------------------------------- */
+/* ---- Opening ----------------------------------------------------------------------------------
+ */
 
 static enum octet_status check_options(const struct octet_model *model,
                                        const struct octet_session_options *o,
@@ -31,13 +32,14 @@ static enum octet_status check_options(const struct octet_model *model,
     size_t n_train = model->m.shape.n_ctx_train;
     if (o->n_ctx < 0 || (size_t)o->n_ctx > n_train)
         return octet_fail(err, OCTET_EARG,
-                          "a context of %d tokens: this model was trained for at most %zu", o->n_ctx,
-                          n_train);
+                          "a context of %d tokens: this model was trained for at most %zu",
+                          o->n_ctx, n_train);
     if (o->prefill_chunk < 0 || o->prefill_chunk > MAX_CHUNK)
         return octet_fail(err, OCTET_EARG, "prefill_chunk: expected 0 to %d, found %d", MAX_CHUNK,
                           o->prefill_chunk);
     if (o->kv_type != OCTET_KV_F16 && o->kv_type != OCTET_KV_F32)
-        return octet_fail(err, OCTET_EARG, "kv_type: expected OCTET_KV_F16 or OCTET_KV_F32, found %d",
+        return octet_fail(err, OCTET_EARG,
+                          "kv_type: expected OCTET_KV_F16 or OCTET_KV_F32, found %d",
                           (int)o->kv_type);
     s->n_ctx = o->n_ctx ? (size_t)o->n_ctx : n_train < DEFAULT_CTX ? n_train : DEFAULT_CTX;
     s->chunk = o->prefill_chunk ? (size_t)o->prefill_chunk : DEFAULT_CHUNK;
@@ -64,8 +66,10 @@ enum octet_status octet_session_open(struct octet_model *model,
         s->logits = mem_array(model->m.shape.n_vocab, sizeof *s->logits);
         if (!s->logits) status = octet_fail_memory(err, "logits", model->m.shape.n_vocab * 4);
     }
-    if (status == OCTET_OK) *out = s;
-    else octet_session_close(s);
+    if (status == OCTET_OK)
+        *out = s;
+    else
+        octet_session_close(s);
     return status;
 }
 
@@ -77,7 +81,8 @@ void octet_session_close(struct octet_session *s) {
     mem_free(s);
 }
 
-/* ---- Planning --------------------------------------------------------------------------------- */
+/* ---- Planning ---------------------------------------------------------------------------------
+ */
 
 /* One session on its way to its tokens. */
 struct journey {
@@ -92,10 +97,11 @@ static enum octet_status check_tokens(const struct octet_session *s, const struc
                                       struct octet_err *err) {
     if (want->n == 0) return octet_fail(err, OCTET_EARG, "an empty token sequence has no logits");
     if (want->n > s->n_ctx)
-        return octet_fail(err, OCTET_ECONTEXT,
-                          "%zu tokens do not fit the context of %zu; shorten the prompt or ask for a "
-                          "larger context (this model: up to %zu)",
-                          want->n, s->n_ctx, s->model->m.shape.n_ctx_train);
+        return octet_fail(
+            err, OCTET_ECONTEXT,
+            "%zu tokens do not fit the context of %zu; shorten the prompt or ask for a "
+            "larger context (this model: up to %zu)",
+            want->n, s->n_ctx, s->model->m.shape.n_ctx_train);
     for (size_t i = 0; i < want->n; i++)
         if (want->tokens[i] < 0 || (size_t)want->tokens[i] >= s->model->m.shape.n_vocab)
             return octet_fail(err, OCTET_EARG, "token %zu: expected an id of 0 to %zu, found %d", i,
@@ -110,8 +116,8 @@ static void forget_from(struct octet_session *s, size_t n) {
     s->has_logits = false;
 }
 
-/* Drops what does not match the wanted tokens; afterwards the session holds a prefix of them that is
- * shorter by at least one token, or all of them with their logits. */
+/* Drops what does not match the wanted tokens; afterwards the session holds a prefix of them that
+ * is shorter by at least one token, or all of them with their logits. */
 static void keep_prefix(struct octet_session *s, const struct octet_span *want) {
     size_t n = 0;
     while (n < s->held.n && n < want->n && s->held.ids[n] == want->tokens[n]) n++;
@@ -120,7 +126,8 @@ static void keep_prefix(struct octet_session *s, const struct octet_span *want) 
     forget_from(s, n);
 }
 
-/* ---- Steps ------------------------------------------------------------------------------------ */
+/* ---- Steps ------------------------------------------------------------------------------------
+ */
 
 struct step_progress {
     struct journey *journeys;
@@ -268,8 +275,8 @@ enum octet_status octet_sessions_sync(struct octet_session *const *sessions,
     if (!journeys) return octet_fail_memory(err, "batch", n_sessions * sizeof *journeys);
     for (size_t i = 0; i < n_sessions; i++) {
         keep_prefix(sessions[i], &spans[i]);
-        journeys[i] = (struct journey){.session = sessions[i], .want = spans[i],
-                                       .total = spans[i].n - sessions[i]->held.n};
+        journeys[i] = (struct journey){
+            .session = sessions[i], .want = spans[i], .total = spans[i].n - sessions[i]->held.n};
     }
     pthread_mutex_lock(&model->lock);
     enum octet_status status = travel(model, journeys, n_sessions, err);
@@ -284,7 +291,8 @@ enum octet_status octet_session_sync(struct octet_session *session, const int32_
     return octet_sessions_sync(&session, &span, 1, err);
 }
 
-/* ---- Scoring ---------------------------------------------------------------------------------- */
+/* ---- Scoring ----------------------------------------------------------------------------------
+ */
 
 /* Logits of all rows of the step just run, SCORE_ROWS at a time. */
 static enum octet_status score_rows(struct octet_model *model, const struct journey *j,
@@ -327,7 +335,8 @@ enum octet_status octet_session_score(struct octet_session *session, const int32
     return status;
 }
 
-/* ---- What a session tells --------------------------------------------------------------------- */
+/* ---- What a session tells ---------------------------------------------------------------------
+ */
 
 const float *octet_session_logits(const struct octet_session *session) {
     return session->has_logits ? session->logits : NULL;
@@ -340,6 +349,7 @@ void octet_session_clear(struct octet_session *session) { forget_from(session, 0
 
 uint64_t octet_logits_hash(uint64_t hash, const float *logits, size_t n) {
     const unsigned char *bytes = (const unsigned char *)logits;
-    for (size_t i = 0; i < n * sizeof *logits; i++) hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    for (size_t i = 0; i < n * sizeof *logits; i++)
+        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
     return hash;
 }

@@ -7,8 +7,20 @@
 #include "quant/quant.h"
 
 enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING,
-    GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64, GGUF_N_TYPES
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_N_TYPES
 };
 
 /* Bytes inside the mapped file; not NUL-terminated. */
@@ -65,9 +77,9 @@ enum octet_status gguf_parse(const char *name, const uint8_t *bytes, size_t n_by
                              struct gguf **out, struct octet_err *err);
 void gguf_close(struct gguf *g);
 
-const char *gguf_path(const struct gguf *g); // of the first part
-const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);          // NULL: absent
-const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);   // NULL: absent
+const char *gguf_path(const struct gguf *g);                                   // of the first part
+const struct gguf_kv *gguf_find(const struct gguf *g, const char *key);        // NULL: absent
+const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name); // NULL: absent
 
 /* Typed reads. Integers of any width, bool not included; out of [min, max] or another type is an
  * EFORMAT naming file, key, expected and found. *out stays as it was where the key is absent:

@@ -1,18 +1,19 @@
 /* The arithmetic of a forward pass: one table of functions per instruction set.
  *
  * scalar.c is the specification. Every other table gives the same bits for the same input, whatever
- * the number of rows or tokens in a call, because each output value is one fixed chain of operations:
+ * the number of rows or tokens in a call, because each output value is one fixed chain of
+ * operations:
  *
  * - Quantised dot product (row of W, one token): blocks in index order; inside a block exact int32
  *       isum = sum over groups g of 16: scale[g] * sum(q * a),  msum = sum over g: min[g] * bsum[g]
  *   then  acc = fma((float)isum, d_w * d_a, acc)  and, where the type has_min,
  *         acc = fma(-(float)msum, dmin_w * d_a, acc).
- * - Float sums (dot products with F32, F16, BF16 weights, norms): 16 partial sums, element i goes to
- *   lane i % 16 by fma in index order; lanes then fold: l[j] += l[j+8], l[j+4], l[j+2], l[j+1].
+ * - Float sums (dot products with F32, F16, BF16 weights, norms): 16 partial sums, element i goes
+ * to lane i % 16 by fma in index order; lanes then fold: l[j] += l[j+8], l[j+4], l[j+2], l[j+1].
  * - exp, silu, gelu: the polynomials of scalar.c.
  * - Attention: keys in blocks of KV_BLOCK absolute positions, in order; see attend below.
- * Nothing is contracted or reordered by the compiler (-ffp-contract=off, no fast-math): every fma is
- * written as one. */
+ * Nothing is contracted or reordered by the compiler (-ffp-contract=off, no fast-math): every fma
+ * is written as one. */
 #ifndef OCTET_KERNELS_KERNELS_H
 #define OCTET_KERNELS_KERNELS_H
 
@@ -24,8 +25,8 @@
 
 enum { KV_BLOCK = 64 };
 
-/* n activation rows of k elements quantised to int8, in blocks of 32 or 256 (the block length of the
- * weights they will meet). */
+/* n activation rows of k elements quantised to int8, in blocks of 32 or 256 (the block length of
+ * the weights they will meet). */
 struct act {
     size_t n, k;
     uint32_t block;
@@ -59,16 +60,17 @@ struct kernels {
                    float *y, size_t ldy, void *scratch);
 
     /* The same for F32, F16, BF16 weights and float activations x (n, k). */
-    void (*matmul_float)(const struct quant_type *type, const void *w, size_t n_rows, const float *x,
-                         size_t n, size_t k, float *y, size_t ldy, void *scratch);
+    void (*matmul_float)(const struct quant_type *type, const void *w, size_t n_rows,
+                         const float *x, size_t n, size_t k, float *y, size_t ldy, void *scratch);
 
     /* y[i] = x[i] / sqrt(mean(x^2) + eps) * g[i] */
     void (*rms_norm)(const float *x, const float *g, size_t n, float eps, float *y);
     /* y[i] = (x[i] - mean) / sqrt(var + eps) * g[i] + b[i], biased variance */
-    void (*layer_norm)(const float *x, const float *g, const float *b, size_t n, float eps, float *y);
-    void (*silu_mul)(float *gate, const float *up, size_t n); // gate = silu(gate) * up
-    void (*gelu)(float *x, size_t n);                         // tanh form, in place
-    void (*add)(float *y, const float *x, size_t n);          // y += x
+    void (*layer_norm)(const float *x, const float *g, const float *b, size_t n, float eps,
+                       float *y);
+    void (*silu_mul)(float *gate, const float *up, size_t n);  // gate = silu(gate) * up
+    void (*gelu)(float *x, size_t n);                          // tanh form, in place
+    void (*add)(float *y, const float *x, size_t n);           // y += x
     void (*axpy)(float *y, float a, const float *x, size_t n); // y = fma(a, x, y)
     void (*to_f16)(const float *x, uint16_t *y, size_t n);
 

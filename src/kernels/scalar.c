@@ -8,7 +8,8 @@
 
 enum { LANES = 16 };
 
-/* ---- Sums and functions ----------------------------------------------------------------------- */
+/* ---- Sums and functions -----------------------------------------------------------------------
+ */
 
 static float fold(float lane[LANES]) {
     for (size_t width = LANES / 2; width > 0; width /= 2)
@@ -80,7 +81,8 @@ static void to_f16(const float *x, uint16_t *y, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] = f32_to_f16(x[i]);
 }
 
-/* ---- Quantised products ----------------------------------------------------------------------- */
+/* ---- Quantised products -----------------------------------------------------------------------
+ */
 
 static void quantize_block(const float *x, size_t n, int8_t *q, float *d) {
     // Comparing magnitudes as integers lets a NaN win, so that it cannot hide.
@@ -104,7 +106,8 @@ static void quantize(const float *x, size_t i, struct act *a) {
     int8_t *q = a->q + i * a->k;
     int16_t *bsum = a->bsum + i * (a->k / QUANT_GROUP);
     for (size_t b = 0; b < a->k / a->block; b++)
-        quantize_block(x + b * a->block, a->block, q + b * a->block, &a->d[i * (a->k / a->block) + b]);
+        quantize_block(x + b * a->block, a->block, q + b * a->block,
+                       &a->d[i * (a->k / a->block) + b]);
     for (size_t g = 0; g < a->k / QUANT_GROUP; g++) {
         int sum = 0;
         for (size_t j = 0; j < QUANT_GROUP; j++) sum += q[g * QUANT_GROUP + j];
@@ -147,8 +150,8 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
     }
 }
 
-static void matmul_float(const struct quant_type *type, const void *w, size_t n_rows, const float *x,
-                         size_t n, size_t k, float *y, size_t ldy, void *scratch) {
+static void matmul_float(const struct quant_type *type, const void *w, size_t n_rows,
+                         const float *x, size_t n, size_t k, float *y, size_t ldy, void *scratch) {
     float *row = scratch; // (k)
     for (size_t r = 0; r < n_rows; r++) {
         quant_decode(type, (const uint8_t *)w + r * quant_row_bytes(type, k), row, k);
@@ -161,7 +164,8 @@ static void matmul_float(const struct quant_type *type, const void *w, size_t n_
     }
 }
 
-/* ---- Attention -------------------------------------------------------------------------------- */
+/* ---- Attention --------------------------------------------------------------------------------
+ */
 
 static float kv_at(const void *p, bool f32, size_t i) {
     return f32 ? ((const float *)p)[i] : f16_to_f32(((const uint16_t *)p)[i]);
@@ -173,7 +177,8 @@ static void attend_query(const struct attend *a, size_t i, const void *k_t, cons
     float *o = a->o + i * a->head_dim, *p = a->scores + i * KV_BLOCK, max = a->m[i];
     for (size_t j = lo; j < hi; j++) {
         float s = 0;
-        for (size_t d = 0; d < a->head_dim; d++) s = fmaf(q[d], kv_at(k_t, f32, d * KV_BLOCK + j), s);
+        for (size_t d = 0; d < a->head_dim; d++)
+            s = fmaf(q[d], kv_at(k_t, f32, d * KV_BLOCK + j), s);
         p[j] = s;
         if (s > max) max = s;
     }

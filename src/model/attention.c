@@ -1,6 +1,6 @@
 /* Attention over the KV caches. Keys are taken in blocks of absolute positions, in order, with a
- * running softmax (Milakov & Gimelshein 2018), so n x n scores never exist and neither chunk size nor
- * batch mates nor thread count can change a bit. */
+ * running softmax (Milakov & Gimelshein 2018), so n x n scores never exist and neither chunk size
+ * nor batch mates nor thread count can change a bit. */
 #include <math.h>
 #include <string.h>
 
@@ -38,7 +38,8 @@ static struct tile find_tile(const struct attention_job *job, size_t i_task) {
     return (struct tile){seq, seq->row + first, n, seq->pos + first, i_task % n_kv_heads};
 }
 
-/* ---- Storing keys and values ------------------------------------------------------------------ */
+/* ---- Storing keys and values ------------------------------------------------------------------
+ */
 
 static void store_head(const struct attention_job *job, const struct step_seq *seq, size_t kv_head,
                        uint16_t *half) {
@@ -64,11 +65,13 @@ static void store_head(const struct attention_job *job, const struct step_seq *s
 
 static void store_task(void *arg, size_t kv_head, int i_thread) {
     const struct attention_job *job = arg;
-    uint16_t *half = (uint16_t *)((uint8_t *)job->s->scratch + (size_t)i_thread * job->s->scratch_bytes);
+    uint16_t *half =
+        (uint16_t *)((uint8_t *)job->s->scratch + (size_t)i_thread * job->s->scratch_bytes);
     for (size_t i = 0; i < job->s->n_seqs; i++) store_head(job, &job->s->seqs[i], kv_head, half);
 }
 
-/* ---- Attending -------------------------------------------------------------------------------- */
+/* ---- Attending --------------------------------------------------------------------------------
+ */
 
 /* The visible keys [lo, hi) of each query in one block; returns whether there are any. */
 static bool visible(const struct tile *tile, size_t group, size_t block, int32_t *lo, int32_t *hi) {
@@ -76,8 +79,10 @@ static bool visible(const struct tile *tile, size_t group, size_t block, int32_t
     bool any = false;
     for (size_t t = 0; t < tile->n_rows; t++) {
         size_t pos = tile->pos + t, first = kv_first_visible(tile->seq->kv, pos);
-        int32_t from = first > begin ? (int32_t)(first - begin < KV_BLOCK ? first - begin : KV_BLOCK) : 0;
-        int32_t to = pos < begin ? 0 : (int32_t)(pos - begin < KV_BLOCK ? pos - begin + 1 : KV_BLOCK);
+        int32_t from =
+            first > begin ? (int32_t)(first - begin < KV_BLOCK ? first - begin : KV_BLOCK) : 0;
+        int32_t to =
+            pos < begin ? 0 : (int32_t)(pos - begin < KV_BLOCK ? pos - begin + 1 : KV_BLOCK);
         any |= from < to;
         for (size_t g = 0; g < group; g++) lo[t * group + g] = from, hi[t * group + g] = to;
     }
@@ -126,7 +131,8 @@ size_t attention_scratch_bytes(const struct shape *shape) {
     return n * (2 * shape->head_dim + KV_BLOCK + 4) * sizeof(float);
 }
 
-void attention(struct step *s, const struct model *m, size_t layer, float *y) {
+/* Stores k and v of the step in the caches, then y = attention of q over them. */
+static void attend_all(struct step *s, const struct model *m, size_t layer, float *y) {
     size_t group = m->shape.n_heads / m->shape.n_kv_heads, n_tiles = 0;
     struct attention_job job = {s, m, layer, y, TILE_QUERIES / group};
     if (job.tile_rows == 0) job.tile_rows = 1;
@@ -138,4 +144,18 @@ void attention(struct step *s, const struct model *m, size_t layer, float *y) {
         n_tiles += seq_tiles(&job, &s->seqs[i]);
     }
     pool_tasks(s->pool, n_tiles * m->shape.n_kv_heads, attention_task, &job);
+}
+
+void attention(struct step *s, const struct model *m, size_t layer, float *y) {
+    const struct layer *l = &m->w.layers[layer];
+    products(s,
+             (struct product[]){{&l->attn_q.w, l->attn_q.b, 0, s->n, s->q},
+                                {&l->attn_k.w, l->attn_k.b, 0, s->n, s->k},
+                                {&l->attn_v.w, l->attn_v.b, 0, s->n, s->v}},
+             3);
+    rope_apply(s, m, s->q, m->shape.n_heads);
+    rope_apply(s, m, s->k, m->shape.n_kv_heads);
+    attend_all(s, m, layer, s->att);
+    input_set(s, s->att, s->n, m->shape.n_heads * m->shape.head_dim);
+    linear(s, &l->attn_out, y);
 }

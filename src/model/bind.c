@@ -35,8 +35,8 @@ static enum octet_status check_dims(const struct model *m, const struct gguf_ten
 
 static struct tensor matrix_rows(const struct gguf_tensor *t, size_t row, size_t n_rows) {
     const uint8_t *data = t->data;
-    return (struct tensor){t->name, t->type, data + row * quant_row_bytes(t->type, t->ne[0]), n_rows,
-                           t->ne[0]};
+    return (struct tensor){t->name, t->type, data + row * quant_row_bytes(t->type, t->ne[0]),
+                           n_rows, t->ne[0]};
 }
 
 /* Decodes N values from element FROM of a tensor into memory of the model. */
@@ -47,8 +47,8 @@ static enum octet_status bind_vector(struct model *m, const struct gguf_tensor *
                           "%s: tensor '%s': expected F32, F16 or BF16 values, found %s",
                           gguf_path(m->file), t->name, t->type->name);
     float *values = mem_array(n, sizeof *values);
-    if (!values || !mem_reserve((void **)&m->vectors, &m->cap_vectors, m->n_vectors + 1,
-                                sizeof *m->vectors)) {
+    if (!values ||
+        !mem_reserve((void **)&m->vectors, &m->cap_vectors, m->n_vectors + 1, sizeof *m->vectors)) {
         mem_free(values);
         return octet_fail_memory(err, t->name, n * sizeof *values);
     }
@@ -95,11 +95,13 @@ static enum octet_status bind_qkv(struct model *m, const struct gguf_tensor *t, 
     struct linear *parts[] = {&layer->attn_q, &layer->attn_k, &layer->attn_v};
     size_t rows[] = {dim_size(s, DIM_HEADS), dim_size(s, DIM_KV), dim_size(s, DIM_KV)};
     size_t total = rows[0] + rows[1] + rows[2], from = 0;
-    enum octet_status status = bias ? check_dims(m, t, total, 1, 1, err)
-                                    : check_dims(m, t, s->d_model, total, 1, err);
+    enum octet_status status =
+        bias ? check_dims(m, t, total, 1, 1, err) : check_dims(m, t, s->d_model, total, 1, err);
     for (size_t i = 0; i < 3 && status == OCTET_OK; i++) {
-        if (bias) status = bind_vector(m, t, from, rows[i], &parts[i]->b, err);
-        else parts[i]->w = matrix_rows(t, from, rows[i]);
+        if (bias)
+            status = bind_vector(m, t, from, rows[i], &parts[i]->b, err);
+        else
+            parts[i]->w = matrix_rows(t, from, rows[i]);
         from += rows[i];
     }
     return status;
@@ -121,8 +123,10 @@ static enum octet_status bind_weight(struct model *m, const struct weight *w, si
     char name[NAME_CAP];
     const char *digits = strstr(w->name, "%zu");
     if (digits)
-        snprintf(name, sizeof name, "%.*s%zu%s", (int)(digits - w->name), w->name, i_layer, digits + 3);
-    else snprintf(name, sizeof name, "%s", w->name);
+        snprintf(name, sizeof name, "%.*s%zu%s", (int)(digits - w->name), w->name, i_layer,
+                 digits + 3);
+    else
+        snprintf(name, sizeof name, "%s", w->name);
     size_t ne0 = dim_size(&m->shape, w->dims[0]), ne1 = dim_size(&m->shape, w->dims[1]);
     void *field = (uint8_t *)(layer ? (void *)layer : (void *)&m->w) + w->offset;
     bool need = needed(m, w);
@@ -156,8 +160,7 @@ enum octet_status weights_bind(struct model *m, struct octet_err *err) {
         const struct weight *w = &m->arch->weights[i];
         bool layered = strstr(w->name, "%zu") != NULL;
         for (size_t j = 0; j < (layered ? n_layers : 1); j++) {
-            enum octet_status status =
-                bind_weight(m, w, j, layered ? &m->w.layers[j] : NULL, err);
+            enum octet_status status = bind_weight(m, w, j, layered ? &m->w.layers[j] : NULL, err);
             if (status != OCTET_OK) return status;
         }
     }

@@ -9,10 +9,13 @@
 
 enum octet_status kv_open(struct kv *kv, const struct shape *shape, size_t n_ctx, size_t max_chunk,
                           bool f32, struct octet_err *err) {
-    *kv = (struct kv){.n_kv_heads = shape->n_kv_heads, .head_dim = shape->head_dim,
-                      .window = shape->window, .f32 = f32};
+    *kv = (struct kv){.n_kv_heads = shape->n_kv_heads,
+                      .head_dim = shape->head_dim,
+                      .window = shape->window,
+                      .f32 = f32};
     size_t span = n_ctx;
-    // One more block than the span fills, because the span rarely starts at a block's first position.
+    // One more block than the span fills, because the span rarely starts at a block's first
+    // position.
     if (kv->window && kv->window < span && max_chunk < span - kv->window)
         span = kv->window + max_chunk + KV_BLOCK;
     kv->n_blocks = (span + KV_BLOCK - 1) / KV_BLOCK;

@@ -1,6 +1,7 @@
-/* Keys and values of one sequence, in blocks of KV_BLOCK absolute positions per layer and head: keys
- * transposed (head_dim, KV_BLOCK), then values (KV_BLOCK, head_dim). With a sliding window the blocks
- * form a ring that holds the window and one prefill chunk. Memory is touched only as it fills. */
+/* Keys and values of one sequence, in blocks of KV_BLOCK absolute positions per layer and head:
+ * keys transposed (head_dim, KV_BLOCK), then values (KV_BLOCK, head_dim). With a sliding window the
+ * blocks form a ring that holds the window and one prefill chunk. Memory is touched only as it
+ * fills. */
 #ifndef OCTET_MODEL_KV_H
 #define OCTET_MODEL_KV_H
 

@@ -77,8 +77,10 @@ static void quantize_input(struct step *s, const struct product *list, size_t n_
     bool had32 = in->has32, had256 = in->has256, want32 = false, want256 = false;
     for (size_t i = 0; i < n_products; i++) {
         if (!list[i].w->type->unpack) continue;
-        if (list[i].w->type->block_elems == 32) want32 = true;
-        else want256 = true;
+        if (list[i].w->type->block_elems == 32)
+            want32 = true;
+        else
+            want256 = true;
     }
     in->has32 = want32 && !had32;
     in->has256 = want256 && !had256;

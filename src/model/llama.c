@@ -39,8 +39,10 @@ static void feed_forward(struct step *s, const struct model *m, const struct lay
                          const float *h, float *y) {
     const struct shape *shape = &m->shape;
     input_set(s, h, s->n, shape->d_model);
-    products(s, (struct product[]){{&l->ffn_gate.w, NULL, 0, s->n, s->gate},
-                                   {&l->ffn_up.w, NULL, 0, s->n, s->up}}, 2);
+    products(s,
+             (struct product[]){{&l->ffn_gate.w, NULL, 0, s->n, s->gate},
+                                {&l->ffn_up.w, NULL, 0, s->n, s->up}},
+             2);
     rows_silu_mul(s, s->gate, s->up, s->n, shape->d_ff);
     input_set(s, s->gate, s->n, shape->d_ff);
     linear(s, &l->ffn_down, y);
@@ -54,19 +56,14 @@ static bool forward(const struct model *m, struct step *s) {
         if (!step_continues(s, i, shape->n_layers)) return false;
         rows_rms_norm(s, &l->attn_norm, shape->norm_eps, s->x, s->n, d, s->h);
         input_set(s, s->h, s->n, d);
-        products(s, (struct product[]){{&l->attn_q.w, l->attn_q.b, 0, s->n, s->q},
-                                       {&l->attn_k.w, l->attn_k.b, 0, s->n, s->k},
-                                       {&l->attn_v.w, l->attn_v.b, 0, s->n, s->v}}, 3);
-        rope_apply(s, m, s->q, shape->n_heads);
-        rope_apply(s, m, s->k, shape->n_kv_heads);
-        attention(s, m, i, s->att);
-        input_set(s, s->att, s->n, shape->n_heads * shape->head_dim);
-        linear(s, &l->attn_out, s->out);
+        attention(s, m, i, s->out);
         rows_add(s, s->x, s->out, s->n, d);
 
         rows_rms_norm(s, &l->ffn_norm, shape->norm_eps, s->x, s->n, d, s->h);
-        if (shape->n_experts) moe(s, m, l, s->h, s->out);
-        else feed_forward(s, m, l, s->h, s->out);
+        if (shape->n_experts)
+            moe(s, m, l, s->h, s->out);
+        else
+            feed_forward(s, m, l, s->h, s->out);
         rows_add(s, s->x, s->out, s->n, d);
     }
     return true;

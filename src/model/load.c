@@ -12,12 +12,12 @@ ARCH_LIST(ARCH_EXTERN)
 
 static const struct arch *const archs[] = {
 #define ARCH_ENTRY(name) &arch_##name,
-    ARCH_LIST(ARCH_ENTRY)
-};
+    ARCH_LIST(ARCH_ENTRY)};
 
 enum { KEY_CAP = 96, MAX_HEAD_DIM = 512 };
 
-/* ---- Shapes ----------------------------------------------------------------------------------- */
+/* ---- Shapes -----------------------------------------------------------------------------------
+ */
 
 struct size_key {
     const char *name; // after "ARCH."
@@ -36,9 +36,9 @@ static enum octet_status read_sizes(const struct gguf *g, const char *arch,
     for (size_t i = 0; i < n; i++) {
         char key[KEY_CAP];
         int64_t value = (int64_t)*keys[i].out;
-        enum octet_status status = gguf_get_int(g, full_key(key, arch, keys[i].name),
-                                                keys[i].required, keys[i].min, keys[i].max, &value,
-                                                err);
+        enum octet_status status =
+            gguf_get_int(g, full_key(key, arch, keys[i].name), keys[i].required, keys[i].min,
+                         keys[i].max, &value, err);
         if (status != OCTET_OK) return status;
         *keys[i].out = (size_t)value;
     }
@@ -65,9 +65,10 @@ static enum octet_status read_rope(const struct gguf *g, const char *arch, struc
     if (status != OCTET_OK) return status;
     bool none = type.n == 4 && memcmp(type.p, "none", 4) == 0;
     if (!none && !(type.n == 6 && memcmp(type.p, "linear", 6) == 0))
-        return octet_fail(err, OCTET_EUNSUPPORTED,
-                          "%s: key '%s': rope scaling '%.*s' is not supported (none and linear are)",
-                          gguf_path(g), key, (int)(type.n < 40 ? type.n : 40), type.p);
+        return octet_fail(
+            err, OCTET_EUNSUPPORTED,
+            "%s: key '%s': rope scaling '%.*s' is not supported (none and linear are)",
+            gguf_path(g), key, (int)(type.n < 40 ? type.n : 40), type.p);
     double factor = 1;
     status = gguf_get_float(g, full_key(key, arch, "rope.scale_linear"), false, &factor, err);
     if (status == OCTET_OK)
@@ -87,7 +88,8 @@ static enum octet_status check_shape(const struct gguf *g, const char *arch, con
         return fail_shape(g, err, arch, "attention.head_count_kv", s->n_kv_heads,
                           "a divisor of attention.head_count");
     if (s->head_dim == 0 || s->head_dim > MAX_HEAD_DIM || s->head_dim % 2)
-        return fail_shape(g, err, arch, "attention.key_length", s->head_dim, "an even number to 512");
+        return fail_shape(g, err, arch, "attention.key_length", s->head_dim,
+                          "an even number to 512");
     if (s->n_rot > s->head_dim || s->n_rot % 2)
         return fail_shape(g, err, arch, "rope.dimension_count", s->n_rot,
                           "an even number up to the head dimension");
@@ -95,8 +97,9 @@ static enum octet_status check_shape(const struct gguf *g, const char *arch, con
         return fail_shape(g, err, arch, "expert_used_count", s->n_experts_used,
                           "1 to expert_count");
     if (!(s->norm_eps > 0 && s->norm_eps < 1))
-        return octet_fail(err, OCTET_EFORMAT, "%s: norm epsilon: expected between 0 and 1, found %g",
-                          gguf_path(g), (double)s->norm_eps);
+        return octet_fail(err, OCTET_EFORMAT,
+                          "%s: norm epsilon: expected between 0 and 1, found %g", gguf_path(g),
+                          (double)s->norm_eps);
     return OCTET_OK;
 }
 
@@ -112,7 +115,8 @@ enum octet_status shape_read_common(const struct gguf *g, const char *arch, cons
         {"expert_used_count", false, 0, MAX_EXPERTS, &s->n_experts_used},
         {"attention.sliding_window", false, 0, 1 << 24, &s->window},
     };
-    enum octet_status status = read_sizes(g, arch, required, sizeof required / sizeof *required, err);
+    enum octet_status status =
+        read_sizes(g, arch, required, sizeof required / sizeof *required, err);
     if (status != OCTET_OK) return status;
     s->n_kv_heads = s->n_heads;
     s->head_dim = s->d_model / s->n_heads;
@@ -147,7 +151,8 @@ enum octet_status shape_read_common(const struct gguf *g, const char *arch, cons
     return check_shape(g, arch, s, err);
 }
 
-/* ---- Loading ---------------------------------------------------------------------------------- */
+/* ---- Loading ----------------------------------------------------------------------------------
+ */
 
 static enum octet_status find_arch(const struct gguf *g, const struct arch **out,
                                    struct octet_err *err) {
@@ -195,8 +200,9 @@ static void count_bytes(struct model *m) {
     m->decode_bytes = quant_row_bytes(out->type, out->cols) * out->rows;
     for (size_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->w.layers[i];
-        const struct tensor *matrices[] = {&l->attn_q.w, &l->attn_k.w, &l->attn_v.w, &l->attn_out.w,
-                                           &l->ffn_gate.w, &l->ffn_up.w, &l->ffn_down.w, &l->router};
+        const struct tensor *matrices[] = {&l->attn_q.w,   &l->attn_k.w,   &l->attn_v.w,
+                                           &l->attn_out.w, &l->ffn_gate.w, &l->ffn_up.w,
+                                           &l->ffn_down.w, &l->router};
         for (size_t j = 0; j < sizeof matrices / sizeof *matrices; j++)
             if (matrices[j]->type)
                 m->decode_bytes +=

@@ -8,7 +8,8 @@
 
 #include "format/gguf.h"
 
-/* ---- Shapes ----------------------------------------------------------------------------------- */
+/* ---- Shapes -----------------------------------------------------------------------------------
+ */
 
 enum { MAX_EXPERTS = 256 };
 
@@ -27,7 +28,8 @@ struct shape {
     float norm_eps;
 };
 
-/* ---- Weights ---------------------------------------------------------------------------------- */
+/* ---- Weights ----------------------------------------------------------------------------------
+ */
 
 /* A matrix in the mapped file, or a run of its rows. */
 struct tensor {
@@ -51,8 +53,8 @@ struct layer {
     struct norm attn_norm, ffn_norm;
     struct linear attn_q, attn_k, attn_v, attn_out;
     struct linear ffn_gate, ffn_up, ffn_down;
-    struct tensor router;                              // (n_experts, d_model)
-    struct tensor *gate_exps, *up_exps, *down_exps;    // (n_experts)
+    struct tensor router;                           // (n_experts, d_model)
+    struct tensor *gate_exps, *up_exps, *down_exps; // (n_experts)
 };
 
 struct weights {
@@ -63,7 +65,8 @@ struct weights {
     struct layer *layers;    // (n_layers)
 };
 
-/* ---- Architectures ---------------------------------------------------------------------------- */
+/* ---- Architectures ----------------------------------------------------------------------------
+ */
 
 struct step;
 struct model;
@@ -90,19 +93,26 @@ struct weight {
     const char *name;
     enum weight_kind kind;
     enum weight_need need;
-    size_t offset; // in struct layer, or in struct weights for names without a layer
+    size_t offset;    // in struct layer, or in struct weights for names without a layer
     enum dim dims[3]; // fastest-varying first
 };
 
 /* Rows of weight tables: LAYER for one tensor per layer, GLOBAL for the others. */
 #define LAYER(name, kind, need, field, ...)                                                        \
-    {"blk.%zu." name, WEIGHT_##kind, NEED_##need, offsetof(struct layer, field), {__VA_ARGS__}}
+    {                                                                                              \
+        "blk.%zu." name, WEIGHT_##kind, NEED_##need, offsetof(struct layer, field), {              \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
 #define GLOBAL(name, kind, need, field, ...)                                                       \
-    {name, WEIGHT_##kind, NEED_##need, offsetof(struct weights, field), {__VA_ARGS__}}
+    {                                                                                              \
+        name, WEIGHT_##kind, NEED_##need, offsetof(struct weights, field), { __VA_ARGS__ }         \
+    }
 
 struct arch {
     const char *name; // general.architecture
-    enum octet_status (*read_shape)(const struct gguf *g, struct shape *shape, struct octet_err *err);
+    enum octet_status (*read_shape)(const struct gguf *g, struct shape *shape,
+                                    struct octet_err *err);
     const struct weight *weights;
     size_t n_weights;
     /* x (n, d_model) of all rows after the last layer. False: cancelled. */

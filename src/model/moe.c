@@ -1,6 +1,6 @@
 /* Mixture of experts (Mixtral, Jiang et al. 2024): rows are grouped by expert so that every expert
- * runs as true matrix products, all experts in one go; each row then sums its experts in the order of
- * their router logits. */
+ * runs as true matrix products, all experts in one go; each row then sums its experts in the order
+ * of their router logits. */
 #include <string.h>
 
 #include "model/step.h"
@@ -87,8 +87,10 @@ void moe(struct step *s, const struct model *m, const struct layer *l, const flo
     for (size_t e = 0; e < shape->n_experts; e++) {
         size_t first = starts[e], count = starts[e + 1] - first;
         if (count == 0) continue;
-        list[n++] = (struct product){&l->gate_exps[e], NULL, first, count, s->gate + first * shape->d_ff};
-        list[n++] = (struct product){&l->up_exps[e], NULL, first, count, s->up + first * shape->d_ff};
+        list[n++] =
+            (struct product){&l->gate_exps[e], NULL, first, count, s->gate + first * shape->d_ff};
+        list[n++] =
+            (struct product){&l->up_exps[e], NULL, first, count, s->up + first * shape->d_ff};
     }
     products(s, list, n);
     rows_silu_mul(s, s->gate, s->up, n_slots, shape->d_ff);

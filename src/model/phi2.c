@@ -1,5 +1,5 @@
-/* Phi-1.5 and Phi-2 (Li et al. 2023): one LayerNorm feeds attention and MLP, which run side by side;
- * every matrix has a bias; only the first dimensions of a head rotate. See MODEL.md. */
+/* Phi-1.5 and Phi-2 (Li et al. 2023): one LayerNorm feeds attention and MLP, which run side by
+ * side; every matrix has a bias; only the first dimensions of a head rotate. See MODEL.md. */
 #include <stddef.h>
 
 #include "model/step.h"
@@ -47,15 +47,8 @@ static bool forward(const struct model *m, struct step *s) {
         if (!step_continues(s, i, shape->n_layers)) return false;
         rows_layer_norm(s, &l->attn_norm, shape->norm_eps, s->x, s->n, d, s->h);
         input_set(s, s->h, s->n, d);
-        products(s, (struct product[]){{&l->attn_q.w, l->attn_q.b, 0, s->n, s->q},
-                                       {&l->attn_k.w, l->attn_k.b, 0, s->n, s->k},
-                                       {&l->attn_v.w, l->attn_v.b, 0, s->n, s->v},
-                                       {&l->ffn_up.w, l->ffn_up.b, 0, s->n, s->up}}, 4);
-        rope_apply(s, m, s->q, shape->n_heads);
-        rope_apply(s, m, s->k, shape->n_kv_heads);
-        attention(s, m, i, s->att);
-        input_set(s, s->att, s->n, shape->n_heads * shape->head_dim);
-        linear(s, &l->attn_out, s->out);
+        linear(s, &l->ffn_up, s->up); // of the same input as attention
+        attention(s, m, i, s->out);
         rows_add(s, s->x, s->out, s->n, d);
 
         rows_gelu(s, s->up, s->n, shape->d_ff);

@@ -4,16 +4,25 @@
 
 #include "model/step.h"
 
-/* Taylor polynomials on |r| <= pi/4; x = k * pi/2 + r with pi/2 in three parts (Cody-Waite), good for
- * |x| < 2^25: error far below half a unit of a float. */
+/* Taylor polynomials on |r| <= pi/4; x = k * pi/2 + r with pi/2 in three parts (Cody-Waite), good
+ * for |x| < 2^25: error far below half a unit of a float. */
 static void sin_cos(double x, float *sine, float *cosine) {
     double k = rint(x * 0.63661977236758134308);
-    double r = ((x - k * 0x1.921fb54400000p+0) - k * 0x1.0b4611a600000p-34) - k * 0x1.3198a2e037073p-69;
+    double r =
+        ((x - k * 0x1.921fb54400000p+0) - k * 0x1.0b4611a600000p-34) - k * 0x1.3198a2e037073p-69;
     double r2 = r * r, s = 0, c = 0;
-    static const double sin_terms[] = {-1.0 / 1307674368000, 1.0 / 6227020800, -1.0 / 39916800,
-                                       1.0 / 362880, -1.0 / 5040, 1.0 / 120, -1.0 / 6, 1.0};
-    static const double cos_terms[] = {1.0 / 20922789888000, -1.0 / 87178291200, 1.0 / 479001600,
-                                       -1.0 / 3628800, 1.0 / 40320, -1.0 / 720, 1.0 / 24, -0.5, 1.0};
+    static const double sin_terms[] = {
+        -1.0 / 1307674368000, 1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880,
+        -1.0 / 5040,          1.0 / 120,        -1.0 / 6,        1.0};
+    static const double cos_terms[] = {1.0 / 20922789888000,
+                                       -1.0 / 87178291200,
+                                       1.0 / 479001600,
+                                       -1.0 / 3628800,
+                                       1.0 / 40320,
+                                       -1.0 / 720,
+                                       1.0 / 24,
+                                       -0.5,
+                                       1.0};
     for (size_t i = 0; i < sizeof sin_terms / sizeof *sin_terms; i++) s = s * r2 + sin_terms[i];
     for (size_t i = 0; i < sizeof cos_terms / sizeof *cos_terms; i++) c = c * r2 + cos_terms[i];
     s *= r;

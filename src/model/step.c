@@ -32,7 +32,8 @@ static void layout_act(struct layout *l, struct act *a, size_t n, size_t k, uint
 size_t step_layout(struct step *s, const struct model *m, size_t n, int n_threads, void *base) {
     const struct shape *shape = &m->shape;
     struct layout l = {base, 0, false};
-    size_t q_width = shape->n_heads * shape->head_dim, kv_width = shape->n_kv_heads * shape->head_dim;
+    size_t q_width = shape->n_heads * shape->head_dim,
+           kv_width = shape->n_kv_heads * shape->head_dim;
     size_t n_ffn = n * max_size(1, shape->n_experts_used);
     size_t widest = max_size(max_size(shape->d_model, q_width), shape->d_ff);
     s->x = take(&l, n * shape->d_model, sizeof(float));

@@ -1,6 +1,6 @@
-/* One step: n rows (tokens) of m sequences through the model, and the blocks that forward passes are
- * made of. Rows of one sequence are contiguous and in position order. Each block works on all rows
- * and spreads over the pool; none of them lets a row's result depend on the other rows. */
+/* One step: n rows (tokens) of m sequences through the model, and the blocks that forward passes
+ * are made of. Rows of one sequence are contiguous and in position order. Each block works on all
+ * rows and spreads over the pool; none of them lets a row's result depend on the other rows. */
 #ifndef OCTET_MODEL_STEP_H
 #define OCTET_MODEL_STEP_H
 
@@ -20,14 +20,14 @@ struct input {
 
 struct step_seq {
     struct kv *kv;
-    size_t row, n;  // rows row .. row + n - 1
-    size_t pos;     // position of the first
+    size_t row, n; // rows row .. row + n - 1
+    size_t pos;    // position of the first
 };
 
 struct step {
     const struct kernels *kernels;
     struct pool *pool;
-    size_t n; // rows
+    size_t n;                    // rows
     const int32_t *tokens;       // (n)
     const struct step_seq *seqs; // (n_seqs)
     size_t n_seqs;
@@ -35,11 +35,11 @@ struct step {
     void *user;
 
     // Workspace, see step_layout.
-    float *x, *h, *out;   // (n, d_model) residual stream, normed input, branch output
-    float *q, *att;       // (n, n_heads * head_dim)
-    float *k, *v;         // (n, n_kv_heads * head_dim)
-    float *gate, *up;     // (n_ffn, d_ff), n_ffn = n * max(1, n_experts_used)
-    float *mixed;         // (n_ffn, d_model) expert inputs, then outputs
+    float *x, *h, *out;         // (n, d_model) residual stream, normed input, branch output
+    float *q, *att;             // (n, n_heads * head_dim)
+    float *k, *v;               // (n, n_kv_heads * head_dim)
+    float *gate, *up;           // (n_ffn, d_ff), n_ffn = n * max(1, n_experts_used)
+    float *mixed;               // (n_ffn, d_model) expert inputs, then outputs
     float *rope_cos, *rope_sin; // (n, n_rot / 2)
     struct input input;         // buffers for n_ffn rows of the widest input
     struct moe_route *routes;   // (n * n_experts_used)
@@ -48,8 +48,8 @@ struct step {
     size_t scratch_bytes;
 };
 
-/* Bytes of workspace that N rows need, with the step's pointers set into BASE (64-byte aligned) if it
- * is not NULL. SIZE_MAX where the size overflows. */
+/* Bytes of workspace that N rows need, with the step's pointers set into BASE (64-byte aligned) if
+ * it is not NULL. SIZE_MAX where the size overflows. */
 size_t step_layout(struct step *s, const struct model *m, size_t n, int n_threads, void *base);
 
 /* The whole forward pass: s->x of every row after the last layer. False: cancelled. */
@@ -58,7 +58,8 @@ bool step_run(const struct model *m, struct step *s);
 void step_logits(const struct model *m, struct step *s, const float *x, size_t n_rows,
                  float *logits);
 
-/* ---- Blocks ------------------------------------------------------------------------------------ */
+/* ---- Blocks ------------------------------------------------------------------------------------
+ */
 
 bool step_continues(struct step *s, size_t layer, size_t n_layers);
 
@@ -75,8 +76,8 @@ void rows_gelu(struct step *s, float *x, size_t n, size_t d);
 /* linear.c: several products in one go; Y is (n, w->rows). */
 struct product {
     const struct tensor *w;
-    const float *b;     // (w->rows) or NULL
-    size_t row, n;      // rows of the input it takes
+    const float *b; // (w->rows) or NULL
+    size_t row, n;  // rows of the input it takes
     float *y;
 };
 void input_set(struct step *s, const float *x, size_t n, size_t k);
@@ -87,20 +88,22 @@ void linear(struct step *s, const struct linear *l, float *y); // all rows of th
 void rope_prepare(struct step *s, const struct model *m);
 void rope_apply(struct step *s, const struct model *m, float *x, size_t n_heads);
 
-/* attention.c: stores k and v of the step in the caches, then y = attention of q over them. */
+/* attention.c: y (n, d_model) = self-attention of the step's input (normed rows), output matrix
+ * included; extends the KV caches by the rows of the step. Leaves another input. */
 void attention(struct step *s, const struct model *m, size_t layer, float *y);
 size_t attention_scratch_bytes(const struct shape *shape); // per thread
 
 /* moe.c: y = sum over the chosen experts of h. */
 struct moe_route {
     float weight;
-    uint32_t row;    // of the step
+    uint32_t row; // of the step
     uint32_t expert;
-    uint32_t slot;   // row of the expert-ordered buffers
+    uint32_t slot; // row of the expert-ordered buffers
 };
 /* Picks the n_used largest logits (ties: lower index) into CHOSEN in descending order, with the
  * softmax over them as WEIGHTS. */
-void moe_pick(const float *logits, size_t n_experts, size_t n_used, uint32_t *chosen, float *weights);
+void moe_pick(const float *logits, size_t n_experts, size_t n_used, uint32_t *chosen,
+              float *weights);
 void moe(struct step *s, const struct model *m, const struct layer *l, const float *h, float *y);
 
 #endif

@@ -24,8 +24,8 @@ struct quant_block {
 };
 
 struct quant_type {
-    uint32_t id;       // as GGUF numbers it
-    const char *name;  // "Q4_K"
+    uint32_t id;      // as GGUF numbers it
+    const char *name; // "Q4_K"
     uint32_t block_elems, block_bytes;
     bool has_min;
     /* NULL for F32, F16, BF16. BLOCK may have any alignment and any content; every byte pattern
@@ -55,11 +55,29 @@ static inline size_t quant_row_bytes(const struct quant_type *type, size_t n) {
 }
 
 enum quant_id {
-    QUANT_F32 = 0, QUANT_F16 = 1, QUANT_Q4_0 = 2, QUANT_Q4_1 = 3, QUANT_Q5_0 = 6, QUANT_Q5_1 = 7,
-    QUANT_Q8_0 = 8, QUANT_Q2_K = 10, QUANT_Q3_K = 11, QUANT_Q4_K = 12, QUANT_Q5_K = 13,
-    QUANT_Q6_K = 14, QUANT_IQ2_XXS = 16, QUANT_IQ2_XS = 17, QUANT_IQ3_XXS = 18, QUANT_IQ1_S = 19,
-    QUANT_IQ4_NL = 20, QUANT_IQ3_S = 21, QUANT_IQ2_S = 22, QUANT_IQ4_XS = 23, QUANT_IQ1_M = 29,
-    QUANT_BF16 = 30, QUANT_MXFP4 = 39,
+    QUANT_F32 = 0,
+    QUANT_F16 = 1,
+    QUANT_Q4_0 = 2,
+    QUANT_Q4_1 = 3,
+    QUANT_Q5_0 = 6,
+    QUANT_Q5_1 = 7,
+    QUANT_Q8_0 = 8,
+    QUANT_Q2_K = 10,
+    QUANT_Q3_K = 11,
+    QUANT_Q4_K = 12,
+    QUANT_Q5_K = 13,
+    QUANT_Q6_K = 14,
+    QUANT_IQ2_XXS = 16,
+    QUANT_IQ2_XS = 17,
+    QUANT_IQ3_XXS = 18,
+    QUANT_IQ1_S = 19,
+    QUANT_IQ4_NL = 20,
+    QUANT_IQ3_S = 21,
+    QUANT_IQ2_S = 22,
+    QUANT_IQ4_XS = 23,
+    QUANT_IQ1_M = 29,
+    QUANT_BF16 = 30,
+    QUANT_MXFP4 = 39,
 };
 
 #endif

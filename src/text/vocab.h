@@ -15,8 +15,8 @@ void vocab_free(struct vocab *v);
 size_t vocab_size(const struct vocab *v);
 int32_t vocab_bos(const struct vocab *v); // -1: none
 int32_t vocab_eos(const struct vocab *v);
-bool vocab_ends(const struct vocab *v, int32_t id);     // end of generation
-bool vocab_generable(const struct vocab *v, int32_t id); // may be sampled: not unused padding
+bool vocab_ends(const struct vocab *v, int32_t id);        // end of generation
+bool vocab_generable(const struct vocab *v, int32_t id);   // may be sampled: not unused padding
 const char *vocab_name(const struct vocab *v, int32_t id); // own spelling, NUL-terminated; NULL
 /* Bytes a token stands for in text. False: id out of range. */
 bool vocab_bytes(const struct vocab *v, int32_t id, bool special, const char **bytes, size_t *n);
