@@ -19,7 +19,7 @@ endif
 
 VERSION := $(shell sed -n 's/^.define OCTET_VERSION "\(.*\)"/\1/p' include/octet.h)
 SO_MAJOR := $(firstword $(subst ., ,$(VERSION)))
-ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 
 # Kernels must keep every operation as written (see src/kernels/kernels.h), so no contraction and no
 # fast-math anywhere. The baseline stays the architecture's; each ISA file gets its own flags.
