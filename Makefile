@@ -26,7 +26,7 @@ ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
 BASE_FLAGS := -D_GNU_SOURCE -Iinclude -Isrc -std=c11 -ffp-contract=off -fPIC -pthread $(WARNINGS)
 COMPILE = $(CPPFLAGS) $(BASE_FLAGS) $(CFLAGS)
-LIB_LIBS := -lpcre2-8 -lutf8proc -lm -pthread
+LIB_LIBS := -lutf8proc -lm -pthread
 CLI_LIBS := -ljansson -lcurl -lcrypto -ledit
 
 LIB_DIRS := base format quant kernels model text engine

@@ -6,7 +6,7 @@ set -euo pipefail
 
 purpose=${1:-build}
 build_tools=(gcc:gcc make:make pkg-config:pkg-config)
-build_packages=(libpcre2-dev libutf8proc-dev libjansson-dev libcurl4-openssl-dev libssl-dev
+build_packages=(libutf8proc-dev libjansson-dev libcurl4-openssl-dev libssl-dev
                 libedit-dev ca-certificates)
 check_tools=(g++:g++ clang:clang python3:python3)
 check_packages=(libcmocka-dev)
@@ -27,7 +27,7 @@ esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "deps: no apt here; octet needs a C11 compiler, make, pkg-config and the headers of" \
-         "pcre2-8, utf8proc, jansson, libcurl, OpenSSL and libedit"
+         "utf8proc, jansson, libcurl, OpenSSL and libedit"
     [ "$purpose" = build ] || [ "$purpose" = pip ] ||
         echo "deps: $purpose also needs ${tools[*]##*:} ${packages[*]}"
     exit 0
