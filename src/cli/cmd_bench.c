@@ -55,12 +55,12 @@ struct bench {
     struct octet_model_info info;
     struct octet_session **sessions; // (n_sessions), the first for the tests of one sequence
     size_t n_sessions;
-    struct octet_span *spans;        // (n_sessions)
+    struct octet_span *spans; // (n_sessions)
     struct progress progress;
-    int32_t *tokens;                 // (n_tokens)
+    int32_t *tokens; // (n_tokens)
     size_t n_tokens;
     double speeds[MAX_RUNS];
-    double first_seconds, ceiling;   // ceiling: bytes per second
+    double first_seconds, ceiling; // ceiling: bytes per second
     struct result results[MAX_RESULTS];
     size_t n_results;
 };
@@ -139,9 +139,8 @@ static void summarise(double *speeds, size_t n, struct result *result) {
 
 /* Runs FN over STEPS tokens of each of the first N_SEQUENCES sessions, once to warm up and then as
  * often as asked. */
-static enum octet_status measure(struct bench *bench, test_fn fn, int32_t steps,
-                                 size_t n_sequences, struct result *result,
-                                 struct octet_err *err) {
+static enum octet_status measure(struct bench *bench, test_fn fn, int32_t steps, size_t n_sequences,
+                                 struct result *result, struct octet_err *err) {
     const size_t n_runs = (size_t)bench->args.n_runs;
     const int32_t warm_up = steps < WARM_UP_TOKENS ? steps : WARM_UP_TOKENS;
     enum octet_status status = rewind_sessions(bench, n_sequences, err);
@@ -166,7 +165,10 @@ static enum octet_status measure(struct bench *bench, test_fn fn, int32_t steps,
 static double kv_bytes(const struct bench *bench, int32_t n_steps) {
     double held = (double)bench->args.depth + ((double)n_steps + 1) / 2;
     if (bench->info.sliding_window > 0) held = fmin(held, (double)bench->info.sliding_window);
-    const double factor = bench->session_args.kv_type == OCTET_KV_F32 ? 2 : 1;
+    // Against f16; q8_0 is one byte and an eighth of a scale.
+    static const double factors[] = {
+        [OCTET_KV_F16] = 1, [OCTET_KV_F32] = 2, [OCTET_KV_Q8_0] = 0.5625};
+    const double factor = factors[bench->session_args.kv_type];
     return held * factor * (double)bench->info.kv_bytes_per_token;
 }
 
@@ -283,12 +285,12 @@ static int open_sessions(struct bench *bench) {
     options.n_ctx = bench->session_args.n_ctx;
     if (options.n_ctx == 0) options.n_ctx = (int32_t)bench->n_tokens;
     options.prefill_chunk = bench->session_args.prefill_chunk;
-    options.kv_type = bench->session_args.kv_type == OCTET_KV_F32 ? OCTET_KV_F32 : OCTET_KV_F16;
+    options.kv_type = (enum octet_kv_type)bench->session_args.kv_type;
     options.progress = on_progress;
     struct octet_err err;
     for (; bench->n_sessions < n; bench->n_sessions++) {
-        if (octet_session_open(bench->model, &options, &bench->sessions[bench->n_sessions],
-                               &err) != OCTET_OK) {
+        if (octet_session_open(bench->model, &options, &bench->sessions[bench->n_sessions], &err) !=
+            OCTET_OK) {
             return output_failure(&err);
         }
     }
@@ -313,8 +315,8 @@ static int bench_model(struct bench *bench) {
     progress_close(&bench->progress);
     // Last, as its buffer would count as the model's memory.
     if (result == OCTET_OK) {
-        result = probe_read_bandwidth(bench->info.n_threads, BANDWIDTH_PASSES, &bench->ceiling,
-                                      &err);
+        result =
+            probe_read_bandwidth(bench->info.n_threads, BANDWIDTH_PASSES, &bench->ceiling, &err);
     }
     if (result != OCTET_OK) return output_failure(&err);
     return bench->args.json ? print_json(bench) : print_table(bench);

@@ -34,7 +34,7 @@ static const struct option_row rows[] = {
      "save the predictions, two bytes per token and vocabulary entry"},
     {"kl-base", 0, OPTION_TEXT, "FILE", offsetof(struct perplexity_args, base), 0, 0, false,
      "compare with predictions saved by --save-logits or by llama.cpp's perplexity tool"},
-    {"kv", 0, OPTION_CHOICE, "f16|f32", offsetof(struct perplexity_args, kv_type), 0, 0, false,
+    {"kv", 0, OPTION_CHOICE, "f16|f32|q8_0", offsetof(struct perplexity_args, kv_type), 0, 0, false,
      "number format of the KV cache"},
     {"json", 0, OPTION_FLAG, NULL, offsetof(struct perplexity_args, json), 0, 0, false,
      "print one JSON object"},
@@ -45,19 +45,19 @@ struct score {
     struct model_args model_args;
     struct octet_model *model;
     struct octet_session *session;
-    struct octet_tokens text;     // tokens of -f
-    const int32_t *tokens;        // (n_chunks, n_ctx): of the text or of the base file
-    struct octet_tokens chunk;    // (n_ctx) the one at hand, with its BOS
+    struct octet_tokens text;  // tokens of -f
+    const int32_t *tokens;     // (n_chunks, n_ctx): of the text or of the base file
+    struct octet_tokens chunk; // (n_ctx) the one at hand, with its BOS
     int32_t n_ctx, n_chunks, n_vocab;
     struct logits_file saved, base;
     struct progress progress;
-    uint64_t done;                // tokens of finished chunks
+    uint64_t done;                     // tokens of finished chunks
     float *log_probs, *base_log_probs; // (n_vocab)
-    size_t n;                     // scored tokens
+    size_t n;                          // scored tokens
     double sum_nll, sum_nll2, sum_base_nll, sum_kl, sum_kl2;
-    float *kl;                    // (n_chunks * scored per chunk)
+    float *kl; // (n_chunks * scored per chunk)
     size_t n_same_top;
-    struct octet_err err;         // of the first row that failed
+    struct octet_err err; // of the first row that failed
     bool failed;
 };
 
@@ -101,8 +101,8 @@ static void on_logits(void *user, size_t position, const float *logits) {
     const int32_t target = score->tokens[score->done + position + 1];
     log_softmax(logits, score->n_vocab, score->log_probs);
     if (score->args.base != NULL) {
-        score->failed = logits_file_read_row(&score->base, score->base_log_probs, &score->err) !=
-                        OCTET_OK;
+        score->failed =
+            logits_file_read_row(&score->base, score->base_log_probs, &score->err) != OCTET_OK;
         if (score->failed) return;
         compare_with_base(score, target);
     }
@@ -194,21 +194,21 @@ static int print_results(const struct score *score) {
     const double same = compared ? (double)score->n_same_top / n : none;
     const double base_ppl = compared ? exp(score->sum_base_nll / n) : none;
     if (score->args.json) {
-        return json_out_print(json_pack(
-            "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "tokens", (json_int_t)score->n,
-            "ppl", json_out_number(ppl), "ppl_error", json_out_number(ppl_error), "kl_mean",
-            json_out_number(kl), "kl_p999", json_out_number(p999), "top1_agreement",
-            json_out_number(same), "kl_error", json_out_number(kl_error), "kl_median",
-            json_out_number(median), "kl_max", json_out_number(most), "ppl_base",
-            json_out_number(base_ppl)));
+        return json_out_print(
+            json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "tokens",
+                      (json_int_t)score->n, "ppl", json_out_number(ppl), "ppl_error",
+                      json_out_number(ppl_error), "kl_mean", json_out_number(kl), "kl_p999",
+                      json_out_number(p999), "top1_agreement", json_out_number(same), "kl_error",
+                      json_out_number(kl_error), "kl_median", json_out_number(median), "kl_max",
+                      json_out_number(most), "ppl_base", json_out_number(base_ppl)));
     }
     output_printf("perplexity      %.4f +/- %.4f over %zu tokens in %d chunks of %d\n", ppl,
                   ppl_error, score->n, score->n_chunks, score->n_ctx);
     if (compared) {
         output_printf("of the base     %.4f\n"
                       "KL divergence   mean %.6f +/- %.6f, median %.6f, 99.9%% %.6f, max %.6f\n"
-                      "same best token %.3f%%\n", base_ppl, kl, kl_error, median, p999, most,
-                      100 * same);
+                      "same best token %.3f%%\n",
+                      base_ppl, kl, kl_error, median, p999, most, 100 * same);
     }
     return EXIT_DONE;
 }
@@ -249,8 +249,8 @@ static int load_text(struct score *score) {
     int status = text_read(&text, score->args.file);
     struct octet_err err;
     if (status == OPTIONS_RUN &&
-        octet_tokenize(score->model, text.bytes, text.n, OCTET_TOKENIZE_BOS, &score->text,
-                       &err) != OCTET_OK) {
+        octet_tokenize(score->model, text.bytes, text.n, OCTET_TOKENIZE_BOS, &score->text, &err) !=
+            OCTET_OK) {
         status = output_failure(&err);
     }
     text_free(&text);
@@ -281,7 +281,7 @@ static int set_up(struct score *score) {
     }
     struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
     options.n_ctx = score->n_ctx;
-    options.kv_type = score->args.kv_type == OCTET_KV_F32 ? OCTET_KV_F32 : OCTET_KV_F16;
+    options.kv_type = (enum octet_kv_type)score->args.kv_type;
     options.progress = on_progress;
     options.user = score;
     struct octet_err err;

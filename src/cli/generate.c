@@ -286,7 +286,7 @@ int generate_open_session(const struct session_args *args, struct octet_model *m
     struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
     options.n_ctx = args->n_ctx;
     options.prefill_chunk = args->prefill_chunk;
-    options.kv_type = args->kv_type == OCTET_KV_F32 ? OCTET_KV_F32 : OCTET_KV_F16;
+    options.kv_type = (enum octet_kv_type)args->kv_type;
     options.progress = progress_step;
     options.user = progress;
     struct octet_err err;

@@ -15,23 +15,23 @@ static const struct option_row model_rows[] = {
 struct option_group options_model_group(struct model_args *target) {
     static const struct model_args defaults = {NULL, 0};
     return (struct option_group){"Model", model_rows, sizeof model_rows / sizeof model_rows[0],
-                                 target, &defaults, sizeof defaults};
+                                 target,  &defaults,  sizeof defaults};
 }
 
 static const struct option_row session_rows[] = {
     {"ctx", 'c', OPTION_INT, "N", offsetof(struct session_args, n_ctx), 0, INT32_MAX, false,
      "most tokens held; 0: what the model was trained for, at most 4096"},
-    {"kv", 0, OPTION_CHOICE, "f16|f32", offsetof(struct session_args, kv_type), 0, 0, false,
-     "number format of the KV cache"},
+    {"kv", 0, OPTION_CHOICE, "f16|f32|q8_0", offsetof(struct session_args, kv_type), 0, 0, false,
+     "number format of the KV cache; q8_0 halves its memory, at a loss"},
     {"prefill-chunk", 0, OPTION_INT, "N", offsetof(struct session_args, prefill_chunk), 0, 65536,
      false, "prompt tokens computed per step; 0: 512. The result does not depend on it"},
 };
 
 struct option_group options_session_group(struct session_args *target) {
     static const struct session_args defaults = {0, 0, OCTET_KV_F16};
-    return (struct option_group){"Session", session_rows,
-                                 sizeof session_rows / sizeof session_rows[0], target, &defaults,
-                                 sizeof defaults};
+    return (struct option_group){
+        "Session", session_rows, sizeof session_rows / sizeof session_rows[0],
+        target,    &defaults,    sizeof defaults};
 }
 
 #define SAMPLING(field) offsetof(struct sampling_args, sampling.field)
@@ -79,9 +79,9 @@ static const struct option_row sampling_rows[] = {
 
 struct option_group options_sampling_group(struct sampling_args *target) {
     static const struct sampling_args defaults = {.sampling = OCTET_SAMPLING_DEFAULTS};
-    return (struct option_group){"Sampling", sampling_rows,
-                                 sizeof sampling_rows / sizeof sampling_rows[0], target, &defaults,
-                                 sizeof defaults};
+    return (struct option_group){
+        "Sampling", sampling_rows, sizeof sampling_rows / sizeof sampling_rows[0],
+        target,     &defaults,     sizeof defaults};
 }
 
 int options_open_model(const struct model_args *args, bool vocab_only, struct octet_model **out) {

@@ -37,9 +37,9 @@ static enum octet_status check_options(const struct octet_model *model,
     if (o->prefill_chunk < 0 || o->prefill_chunk > MAX_CHUNK)
         return octet_fail(err, OCTET_EARG, "prefill_chunk: expected 0 to %d, found %d", MAX_CHUNK,
                           o->prefill_chunk);
-    if (o->kv_type != OCTET_KV_F16 && o->kv_type != OCTET_KV_F32)
+    if (o->kv_type < OCTET_KV_F16 || o->kv_type > OCTET_KV_Q8_0)
         return octet_fail(err, OCTET_EARG,
-                          "kv_type: expected OCTET_KV_F16 or OCTET_KV_F32, found %d",
+                          "kv_type: expected OCTET_KV_F16, _F32 or _Q8_0, found %d",
                           (int)o->kv_type);
     s->n_ctx = o->n_ctx ? (size_t)o->n_ctx : n_train < DEFAULT_CTX ? n_train : DEFAULT_CTX;
     s->chunk = o->prefill_chunk ? (size_t)o->prefill_chunk : DEFAULT_CHUNK;
@@ -60,8 +60,7 @@ enum octet_status octet_session_open(struct octet_model *model,
     s->model = model;
     enum octet_status status = check_options(model, options, s, err);
     if (status == OCTET_OK)
-        status = kv_open(&s->kv, &model->m.shape, s->n_ctx, s->chunk,
-                         options->kv_type == OCTET_KV_F32, err);
+        status = kv_open(&s->kv, &model->m.shape, s->n_ctx, s->chunk, options->kv_type, err);
     if (status == OCTET_OK) {
         s->logits = mem_array(model->m.shape.n_vocab, sizeof *s->logits);
         if (!s->logits) status = octet_fail_memory(err, "logits", model->m.shape.n_vocab * 4);

@@ -44,22 +44,11 @@ static struct tile find_tile(const struct attention_job *job, size_t i_task) {
 static void store_head(const struct attention_job *job, const struct step_seq *seq, size_t kv_head,
                        uint16_t *half) {
     const struct step *s = job->s;
-    struct kv *kv = seq->kv;
-    size_t head_dim = kv->head_dim, width = kv->n_kv_heads * head_dim;
+    size_t head_dim = seq->kv->head_dim, width = seq->kv->n_kv_heads * head_dim;
     for (size_t t = 0; t < seq->n; t++) {
-        size_t pos = seq->pos + t, j = pos % KV_BLOCK;
         size_t from = (seq->row + t) * width + kv_head * head_dim;
-        void *block = kv_block(kv, job->layer, kv_head, pos / KV_BLOCK);
-        if (kv->f32) {
-            float *k_t = block, *v = k_t + head_dim * KV_BLOCK;
-            for (size_t d = 0; d < head_dim; d++) k_t[d * KV_BLOCK + j] = s->k[from + d];
-            memcpy(v + j * head_dim, s->v + from, head_dim * sizeof *v);
-        } else {
-            uint16_t *k_t = block, *v = k_t + head_dim * KV_BLOCK;
-            s->kernels->to_f16(s->k + from, half, head_dim);
-            for (size_t d = 0; d < head_dim; d++) k_t[d * KV_BLOCK + j] = half[d];
-            s->kernels->to_f16(s->v + from, v + j * head_dim, head_dim);
-        }
+        kv_store(seq->kv, s->kernels, job->layer, kv_head, seq->pos + t, s->k + from, s->v + from,
+                 half);
     }
 }
 
@@ -100,6 +89,7 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
     float *q = buffer, *o = q + n * head_dim, *scores = o + n * head_dim;
     float *max = scores + n * KV_BLOCK, *sum = max + n;
     int32_t *lo = (int32_t *)(sum + n), *hi = lo + n;
+    float *expanded = (float *)(hi + n);
     float scale = 1.0f / sqrtf((float)head_dim);
     for (size_t i = 0; i < n; i++) {
         size_t row = tile.row + i / group, head = tile.kv_head * group + i % group;
@@ -112,11 +102,12 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
 
     struct attend a = {n, head_dim, q, max, sum, o, scores};
     const struct kv *kv = tile.seq->kv;
+    bool f32 = kv->type != OCTET_KV_F16;
     size_t last = (tile.pos + tile.n_rows - 1) / KV_BLOCK;
     for (size_t block = kv_first_visible(kv, tile.pos) / KV_BLOCK; block <= last; block++) {
         if (!visible(&tile, group, block, lo, hi)) continue;
-        const uint8_t *k_t = kv_block(kv, job->layer, tile.kv_head, block);
-        s->kernels->attend(&a, k_t, k_t + head_dim * KV_BLOCK * kv_elem_bytes(kv), kv->f32, lo, hi);
+        const uint8_t *k_t = kv_load(kv, job->layer, tile.kv_head, block, expanded);
+        s->kernels->attend(&a, k_t, k_t + head_dim * KV_BLOCK * (f32 ? 4 : 2), f32, lo, hi);
     }
     for (size_t i = 0; i < n; i++) {
         size_t row = tile.row + i / group, head = tile.kv_head * group + i % group;
@@ -128,7 +119,8 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
 size_t attention_scratch_bytes(const struct shape *shape) {
     size_t group = shape->n_heads / shape->n_kv_heads;
     size_t n = group > TILE_QUERIES ? group : TILE_QUERIES;
-    return n * (2 * shape->head_dim + KV_BLOCK + 4) * sizeof(float);
+    size_t expanded = 2 * shape->head_dim * KV_BLOCK;
+    return (n * (2 * shape->head_dim + KV_BLOCK + 4) + expanded) * sizeof(float);
 }
 
 /* Stores k and v of the step in the caches, then y = attention of q over them. */

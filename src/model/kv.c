@@ -2,27 +2,39 @@
 #include "model/kv.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "base/mem.h"
 
+static size_t block_bytes(enum octet_kv_type type, size_t head_dim) {
+    size_t n = 2 * head_dim * KV_BLOCK;
+    switch (type) {
+    case OCTET_KV_F16: return n * sizeof(uint16_t);
+    case OCTET_KV_F32: return n * sizeof(float);
+    case OCTET_KV_Q8_0: return n + 2 * kv_n_groups(head_dim) * KV_BLOCK * sizeof(float);
+    }
+    return 0;
+}
+
 enum octet_status kv_open(struct kv *kv, const struct shape *shape, size_t n_ctx, size_t max_chunk,
-                          bool f32, struct octet_err *err) {
+                          enum octet_kv_type type, struct octet_err *err) {
     *kv = (struct kv){.n_kv_heads = shape->n_kv_heads,
                       .head_dim = shape->head_dim,
                       .window = shape->window,
-                      .f32 = f32};
+                      .type = type};
     size_t span = n_ctx;
     // One more block than the span fills, because the span rarely starts at a block's first
     // position.
     if (kv->window && kv->window < span && max_chunk < span - kv->window)
         span = kv->window + max_chunk + KV_BLOCK;
     kv->n_blocks = (span + KV_BLOCK - 1) / KV_BLOCK;
-    uint64_t n_bytes = 2 * KV_BLOCK * kv_elem_bytes(kv);
+    kv->block_bytes = block_bytes(type, shape->head_dim);
+    uint64_t n_bytes = kv->block_bytes;
     if (mul_overflows(n_bytes, kv->n_blocks, &n_bytes) ||
         mul_overflows(n_bytes, shape->n_layers * shape->n_kv_heads, &n_bytes) ||
-        mul_overflows(n_bytes, shape->head_dim, &n_bytes) || n_bytes > SIZE_MAX / 2)
+        n_bytes > SIZE_MAX / 2)
         return octet_fail(err, OCTET_EMEM, "a context of %zu tokens needs more memory than exists",
                           n_ctx);
     void *base = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE,
@@ -46,4 +58,68 @@ bool kv_can_resume(const struct kv *kv, size_t pos) {
     if (pos == 0 || kv->written == 0) return pos == 0;
     size_t oldest = kv_first_visible(kv, pos) / KV_BLOCK, newest = (kv->written - 1) / KV_BLOCK;
     return oldest + kv->n_blocks > newest;
+}
+
+/* ---- Storing and loading -------------------------------------------------------------------- */
+
+/* The scales of the keys (n_groups, KV_BLOCK) and, after them, of the values. */
+static float *scales(const struct kv *kv, void *block) {
+    return (float *)((int8_t *)block + 2 * kv->head_dim * KV_BLOCK);
+}
+
+/* N numbers into Q, STRIDE apart; returns their scale, NaN where one is not finite, so that it
+ * shows in the logits as it would with floats. */
+static float quantise(const float *x, size_t n, int8_t *q, size_t stride) {
+    float max = 0;
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) max = fmaxf(max, fabsf(x[i])), finite &= isfinite(x[i]) != 0;
+    float inverse = finite && max > 1e-30f ? 127.0f / max : 0.0f;
+    for (size_t i = 0; i < n; i++) q[i * stride] = finite ? (int8_t)rintf(x[i] * inverse) : 1;
+    return finite ? max / 127.0f : NAN;
+}
+
+static void store_q8(const struct kv *kv, void *block, size_t j, const float *k, const float *v) {
+    size_t head_dim = kv->head_dim, n_groups = kv_n_groups(head_dim);
+    int8_t *k_t = block, *values = k_t + head_dim * KV_BLOCK + j * head_dim;
+    float *k_scale = scales(kv, block), *v_scale = k_scale + n_groups * KV_BLOCK;
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t d = g * KV_GROUP, n = head_dim - d < KV_GROUP ? head_dim - d : KV_GROUP;
+        k_scale[g * KV_BLOCK + j] = quantise(k + d, n, k_t + d * KV_BLOCK + j, KV_BLOCK);
+        v_scale[g * KV_BLOCK + j] = quantise(v + d, n, values + d, 1);
+    }
+}
+
+void kv_store(struct kv *kv, const struct kernels *kernels, size_t layer, size_t head, size_t pos,
+              const float *k, const float *v, uint16_t *half) {
+    size_t head_dim = kv->head_dim, j = pos % KV_BLOCK;
+    void *block = kv_block(kv, layer, head, pos / KV_BLOCK);
+    if (kv->type == OCTET_KV_Q8_0) {
+        store_q8(kv, block, j, k, v);
+    } else if (kv->type == OCTET_KV_F32) {
+        float *k_t = block, *values = k_t + head_dim * KV_BLOCK;
+        for (size_t d = 0; d < head_dim; d++) k_t[d * KV_BLOCK + j] = k[d];
+        memcpy(values + j * head_dim, v, head_dim * sizeof *v);
+    } else {
+        uint16_t *k_t = block, *values = k_t + head_dim * KV_BLOCK;
+        kernels->to_f16(k, half, head_dim);
+        for (size_t d = 0; d < head_dim; d++) k_t[d * KV_BLOCK + j] = half[d];
+        kernels->to_f16(v, values + j * head_dim, head_dim);
+    }
+}
+
+const void *kv_load(const struct kv *kv, size_t layer, size_t head, size_t block, float *scratch) {
+    void *held = kv_block(kv, layer, head, block);
+    if (kv->type != OCTET_KV_Q8_0) return held;
+    size_t head_dim = kv->head_dim, n_groups = kv_n_groups(head_dim);
+    const int8_t *k_t = held, *values = k_t + head_dim * KV_BLOCK;
+    const float *k_scale = scales(kv, held), *v_scale = k_scale + n_groups * KV_BLOCK;
+    float *k_to = scratch, *v_to = scratch + head_dim * KV_BLOCK;
+    for (size_t d = 0; d < head_dim; d++, k_t += KV_BLOCK, k_to += KV_BLOCK) {
+        const float *scale = k_scale + d / KV_GROUP * KV_BLOCK;
+        for (size_t j = 0; j < KV_BLOCK; j++) k_to[j] = (float)k_t[j] * scale[j];
+    }
+    for (size_t j = 0; j < KV_BLOCK; j++, values += head_dim, v_to += head_dim)
+        for (size_t d = 0; d < head_dim; d++)
+            v_to[d] = (float)values[d] * v_scale[d / KV_GROUP * KV_BLOCK + j];
+    return scratch;
 }
