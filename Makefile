@@ -28,12 +28,14 @@ BASE_FLAGS := -D_GNU_SOURCE -Iinclude -Isrc -std=c11 -ffp-contract=off -fPIC -pt
 COMPILE = $(CPPFLAGS) $(BASE_FLAGS) $(CFLAGS)
 LIB_LIBS := -lutf8proc -lm -pthread
 CLI_LIBS := -ljansson -lcurl -lcrypto -ledit
+COMPARE_LIBS := -ljansson -lcurl -lcrypto -lsqlite3 -lseccomp -lyaml -lz -ltree-sitter
 
 LIB_DIRS := base format quant kernels model text engine
 ALL_LIB := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
 OTHER_ISA := $(if $(filter x86_64,$(ARCH)),,src/kernels/avx2.c src/kernels/avx512.c) \
              $(if $(filter aarch64,$(ARCH)),,src/kernels/neon.c)
 LIB_SRC := $(filter-out $(OTHER_ISA),$(ALL_LIB))
+COMPARE_SRC := $(wildcard src/compare/*.c)
 CLI_SRC := $(wildcard src/cli/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard fuzz/fuzz_*.c)
@@ -53,23 +55,42 @@ lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
 # files: sanitizers make the compiler work minutes on those, so they get less optimisation under
 # test, and no sanitizers in fuzz targets, which never get that far.
 lib_obj = $(patsubst src/%.c,$(1)/%.o,$(LIB_SRC))
+compare_obj = $(patsubst src/%.c,$(1)/%.o,$(COMPARE_SRC))
 cli_obj = $(patsubst src/%.c,$(1)/%.o,$(CLI_SRC))
 test_bin = $(patsubst tests/%.c,$(1)/tests/%,$(TEST_SRC))
 
+# What src/compare/embed.c takes into the program; each built-in task set as one file of several
+# documents.
+TASK_SETS := $(notdir $(patsubst %/,%,$(wildcard tasks/*/)))
+EMBEDDED := $(wildcard prices/* report/* src/compare/harness/*) \
+            $(TASK_SETS:%=$(BUILD)/embed/%.yaml)
+.SECONDEXPANSION:
+$(BUILD)/embed/%.yaml: $$(sort $$(wildcard tasks/%/*.yaml))
+	@mkdir -p $(@D)
+	@for file in $^; do echo "---"; cat $$file; done > $@
+
 define flavour
+$(1)/compare/embed.o: $$(EMBEDDED)
+$(1)/compare/embed.o: EMBED_FLAGS = -Wa,-I$(BUILD)/embed
 $(1)/%.o: src/%.c Makefile
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$@)$(2) $$(COMPILE) $$(call isa_flags,$$<) \
-	    $$(if $$(strip $$(call isa_flags,$$<)),$$($(4)),$$($(3))) -MMD -MP -c $$< -o $$@
+	    $$(if $$(strip $$(call isa_flags,$$<)),$$($(4)),$$($(3))) $$(EMBED_FLAGS) \
+	    -MMD -MP -c $$< -o $$@
 $(1)/liboctet.a: $$(call lib_obj,$(1))
 	@rm -f $$@
 	$$(call say,AR,$$@)ar rcs $$@ $$^
-$(1)/octet: $$(call cli_obj,$(1)) $(1)/liboctet.a
-	$$(call say,LD,$$@)$(2) $$(CFLAGS) $$($(3)) -o $$@ $$^ $$(LDFLAGS) $$(CLI_LIBS) $$(LIB_LIBS)
-$(1)/tests/%: tests/%.c $(1)/liboctet.a
+$(1)/libcompare.a: $$(call compare_obj,$(1))
+	@rm -f $$@
+	$$(call say,AR,$$@)ar rcs $$@ $$^
+$(1)/octet: $$(call cli_obj,$(1)) $(1)/libcompare.a $(1)/liboctet.a
+	$$(call say,LD,$$@)$(2) $$(CFLAGS) $$($(3)) -o $$@ $$^ $$(LDFLAGS) $$(CLI_LIBS) \
+	    $$(COMPARE_LIBS) $$(LIB_LIBS)
+$(1)/tests/%: tests/%.c $(1)/libcompare.a $(1)/liboctet.a
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)$(2) $$(COMPILE) $$($(3)) -Itests -MMD -MP -MF $$@.d -MT $$@ \
-	    $$< -o $$@ $(1)/liboctet.a $$(LDFLAGS) -lcmocka $$(LIB_LIBS)
+	    $$< -o $$@ $(1)/libcompare.a $(1)/liboctet.a $$(LDFLAGS) -lcmocka $$(COMPARE_LIBS) \
+	    $$(LIB_LIBS)
 -include $$(wildcard $(1)/*/*.d)
 endef
 
@@ -78,7 +99,7 @@ ASAN := $(SANITIZE) -Werror
 COV := -O0 -g --coverage
 FUZZ := $(SANITIZE) -fsanitize=fuzzer-no-link -Werror
 FUZZ_ISA := -O1 -Werror
-NEON := -static -Werror
+NEON := -ffunction-sections -Werror
 $(eval $(call flavour,$(BUILD),$(CC),WERROR,WERROR))
 $(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN))
 $(eval $(call flavour,$(BUILD)/cov,$(CC),COV,COV))
@@ -106,26 +127,30 @@ tests-asan: $(call test_bin,$(BUILD)/asan)
 tests-cov: $(BUILD)/cov/octet $(call test_bin,$(BUILD)/cov)
 
 # clang compiles the library for fuzzing; the rest it only has to accept.
-clang-lint: $(BUILD)/fuzz/liboctet.a
+clang-lint: $(BUILD)/fuzz/liboctet.a $(BUILD)/fuzz/libcompare.a
 	$(call say,CHECK,with $(CLANG))$(CLANG) $(COMPILE) -Werror -Itests -fsyntax-only \
 	    $(CLI_SRC) $(TEST_SRC)
 
 FUZZ_BINS := $(patsubst fuzz/fuzz_%.c,$(BUILD)/fuzz/run/%,$(FUZZ_SRC))
 fuzz-build: $(FUZZ_BINS)
-$(BUILD)/fuzz/run/%: fuzz/fuzz_%.c $(BUILD)/fuzz/liboctet.a
+$(BUILD)/fuzz/run/%: fuzz/fuzz_%.c $(BUILD)/fuzz/libcompare.a $(BUILD)/fuzz/liboctet.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CLANG) $(COMPILE) $(SANITIZE) -fsanitize=fuzzer -Werror -Itests \
-	    -o $@ $^ $(LDFLAGS) $(LIB_LIBS)
+	    -o $@ $^ $(LDFLAGS) $(COMPARE_LIBS) $(LIB_LIBS)
 fuzz: fuzz-build ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/deps.sh check
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/run_tests.sh asan fuzz
 
-# The NEON kernels against the scalar ones, emulated.
-NEON_OBJ := $(patsubst src/%.c,$(BUILD)/neon/%.o,src/kernels/neon.c src/kernels/scalar.c \
-            src/kernels/pick.c src/base/mem.c src/base/status.c $(wildcard src/quant/*.c))
-neon: $(BUILD)/neon/check_neon
-$(BUILD)/neon/check_neon: tests/neon/check_neon.c $(NEON_OBJ)
-	$(call say,LD,$@)$(AARCH64_CC) $(COMPILE) -static -Werror -o $@ $^ -lm
+# Emulated: the NEON kernels against the scalar ones, and whole models against this machine's. All of
+# the library but text, which needs utf8proc (see tests/neon/no_text.c).
+NEON_OBJ := $(patsubst src/%.c,$(BUILD)/neon/%.o,\
+            $(filter-out src/text/% src/kernels/avx%,$(ALL_LIB)))
+NEON_BINS := $(BUILD)/neon/check_neon $(BUILD)/neon/model_hash
+neon: $(NEON_BINS) $(BUILD)/tests/neon/model_hash
+$(BUILD)/neon/model_hash: tests/neon/no_text.c tests/pure_type.h
+$(NEON_BINS): $(BUILD)/neon/%: tests/neon/%.c $(NEON_OBJ)
+	$(call say,LD,$@)$(AARCH64_CC) $(COMPILE) $(NEON) -Itests -static -Wl,--gc-sections -o $@ \
+	    $(filter-out %.h,$^) -lm
 
 # ---- Use -----------------------------------------------------------------------------------------
 deps: ## install the Debian packages the build needs

@@ -19,7 +19,7 @@
 #include "quant/blocks.h"
 #include "quant/grids.h"
 
-enum { N_TYPES = 23 };
+enum { N_TYPES = 25 };
 
 static uint64_t random_state;
 
@@ -83,7 +83,8 @@ static void test_decodes_reference_blocks(void **state) {
     (void)state;
     static const char *const names[] = {"Q4_0", "Q4_1",   "Q5_0",   "Q5_1",  "Q8_0",
                                         "Q2_K", "Q3_K",   "Q4_K",   "Q5_K",  "Q6_K",
-                                        "IQ4_NL", "IQ4_XS", "IQ3_XXS", "IQ3_S", "MXFP4"};
+                                        "IQ4_NL", "IQ4_XS", "IQ3_XXS", "IQ3_S", "MXFP4",
+                                        "TQ1_0",  "TQ2_0"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) check_golden(names[i], "");
 }
 
@@ -100,17 +101,6 @@ static void test_decodes_random_blocks_as_another_decoder_does(void **state) {
     const struct quant_type *type;
     for (size_t i = 0; (type = quant_at(i)); i++)
         if (type->unpack) check_golden(type->name, ".random");
-}
-
-static void test_refuses_ternary_blocks(void **state) {
-    (void)state;
-    static const char *const names[] = {"TQ1_0", "TQ2_0"};
-    for (size_t i = 0; i < 2; i++) {
-        struct golden golden;
-        read_golden(names[i], "", &golden);
-        assert_null(quant_find(golden.id));
-        assert_string_equal(quant_foreign_name(golden.id), names[i]);
-    }
 }
 
 static void test_decodes_floats(void **state) {
@@ -157,7 +147,8 @@ static void test_table_has_the_sizes_of_the_format(void **state) {
         {"Q6_K", 14, 256, 210},    {"IQ2_XXS", 16, 256, 66}, {"IQ2_XS", 17, 256, 74},
         {"IQ3_XXS", 18, 256, 98},  {"IQ1_S", 19, 256, 50},   {"IQ4_NL", 20, 32, 18},
         {"IQ3_S", 21, 256, 110},   {"IQ2_S", 22, 256, 82},   {"IQ4_XS", 23, 256, 136},
-        {"IQ1_M", 29, 256, 56},    {"MXFP4", 39, 32, 17},
+        {"IQ1_M", 29, 256, 56},    {"MXFP4", 39, 32, 17},    {"TQ1_0", 34, 256, 54},
+        {"TQ2_0", 35, 256, 66},
     };
     assert_int_equal(sizeof expected / sizeof expected[0], N_TYPES);
     for (size_t i = 0; i < N_TYPES; i++) {
@@ -338,7 +329,7 @@ static const struct {
     {QUANT_Q8_0, 0, -1},    {QUANT_Q2_K, 80, 82},   {QUANT_Q3_K, 108, -1}, {QUANT_Q4_K, 0, 2},
     {QUANT_Q5_K, 0, 2},     {QUANT_Q6_K, 208, -1},  {QUANT_IQ4_NL, 0, -1}, {QUANT_IQ4_XS, 0, -1},
     {QUANT_IQ3_S, 0, -1},   {QUANT_IQ3_XXS, 0, -1}, {QUANT_IQ2_S, 0, -1},  {QUANT_IQ2_XS, 0, -1},
-    {QUANT_IQ2_XXS, 0, -1}, {QUANT_IQ1_S, 0, -1},
+    {QUANT_IQ2_XXS, 0, -1}, {QUANT_IQ1_S, 0, -1},   {QUANT_TQ1_0, 52, -1}, {QUANT_TQ2_0, 64, -1},
 };
 
 enum { N_ROW_BLOCKS = 5 };
@@ -429,7 +420,6 @@ int main(void) {
         cmocka_unit_test(test_decodes_reference_blocks),
         cmocka_unit_test(test_decodes_reference_blocks_made_with_importance),
         cmocka_unit_test(test_decodes_random_blocks_as_another_decoder_does),
-        cmocka_unit_test(test_refuses_ternary_blocks),
         cmocka_unit_test(test_decodes_floats),
         cmocka_unit_test(test_mxfp4_scales_cover_all_exponents),
         cmocka_unit_test(test_table_has_the_sizes_of_the_format),

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "pure_type.h"
 #include "temp_folder.h"
 #include "text/vocab.h"
 
@@ -81,14 +82,8 @@ static void test_every_format_has_a_pure_file(void **state) {
     const char *path = folder_file(&f, "m.gguf");
     for (size_t i = 0; quant_at(i); i++) {
         const char *name = quant_at(i)->name;
-        char type[32] = "pure-";
-        for (size_t k = 0; name[k]; k++)
-            type[5 + k] = (char)(name[k] >= 'A' && name[k] <= 'Z' ? name[k] + 32 : name[k]);
-        bool found = false;
-        for (size_t t = 0; octet_synth_type(t); t++)
-            found |= strcmp(octet_synth_type(t), type) == 0;
-        const char *chosen = found ? type : type + 5;
-        synth("phi-2-tiny", chosen, path);
+        assert_non_null(pure_type(name));
+        synth("phi-2-tiny", pure_type(name), path);
         struct gguf *g = open_file(path);
         for (size_t t = 0; t < g->n_tensors; t++)
             if (g->tensors[t].n_dims == 2) assert_string_equal(g->tensors[t].type->name, name);

@@ -55,7 +55,8 @@ arrows kernels 'base|quant|kernels'
 arrows text 'base|quant|format|text'
 arrows model 'base|quant|format|kernels|text|model'
 arrows engine 'base|quant|format|kernels|text|model|engine'
-arrows cli 'base|cli'
+arrows compare 'base|compare'
+arrows cli 'base|compare|cli'
 
 for script in "${scripts[@]}"; do
     case $script in

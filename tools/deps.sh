@@ -6,8 +6,9 @@ set -euo pipefail
 
 purpose=${1:-build}
 build_tools=(gcc:gcc make:make pkg-config:pkg-config)
-build_packages=(libutf8proc-dev libjansson-dev libcurl4-openssl-dev libssl-dev
-                libedit-dev ca-certificates)
+build_packages=(libutf8proc-dev libjansson-dev libcurl4-openssl-dev libssl-dev libedit-dev
+                libsqlite3-dev libseccomp-dev libyaml-dev zlib1g-dev libtree-sitter-dev
+                ca-certificates)
 check_tools=(g++:g++ clang:clang python3:python3)
 check_packages=(libcmocka-dev)
 if [ "$(uname -m)" = x86_64 ]; then # the NEON kernels are compared under emulation
@@ -27,7 +28,8 @@ esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "deps: no apt here; octet needs a C11 compiler, make, pkg-config and the headers of" \
-         "utf8proc, jansson, libcurl, OpenSSL and libedit"
+         "utf8proc, jansson, libcurl, OpenSSL, libedit, SQLite, libseccomp, libyaml, zlib and" \
+         "tree-sitter"
     [ "$purpose" = build ] || [ "$purpose" = pip ] ||
         echo "deps: $purpose also needs ${tools[*]##*:} ${packages[*]}"
     exit 0

@@ -89,7 +89,8 @@ step_cli() {
         [ "$name" != lib ] && [ -e "$script" ] || continue
         log=$logs/cli-$name.log
         status=0
-        OCTET=$PWD/$build/$flavour/octet timeout 300 bash "$script" >"$log" 2>&1 || status=$?
+        OCTET=$(realpath "$build/$flavour/octet") timeout 300 bash "$script" >"$log" 2>&1 ||
+            status=$?
         ok=$(grep -c '^ok ' "$log")
         bad=$(grep -c '^FAIL ' "$log")
         passed=$((passed + ok))
@@ -165,6 +166,25 @@ step_neon() {
     read -r ok bad <<<"${counts:-0 1}"
     passed=$((passed + ok))
     if [ "$bad" = 0 ]; then echo "ok neon ($ok)"; else fail neon "$log" "$bad"; fi
+    check models-host "$build/tests/neon/model_hash" scalar || return
+    # One emulated table per core.
+    printf '%s\n' scalar neon | xargs -P 2 -I{} sh -c \
+        "qemu-aarch64 $build/neon/model_hash {} >$logs/models-{}.log 2>&1"
+    compare_models scalar
+    compare_models neon
+}
+# The emulated TABLE prints the lines of the native scalar one; each is a test.
+compare_models() {
+    local name=neon-models-$1 n ok
+    n=$(grep -cE ' [0-9a-f]{16}$' "$logs/models-host.log")
+    ok=$(grep -cFxf "$logs/models-host.log" "$logs/models-$1.log")
+    diff "$logs/models-host.log" "$logs/models-$1.log" >"$logs/$name.log"
+    passed=$((passed + ok))
+    if [ "$n" -gt 0 ] && [ "$ok" = "$n" ]; then
+        echo "ok $name ($ok)"
+    else
+        fail "$name" "$logs/$name.log" $((n > ok ? n - ok : 1))
+    fi
 }
 
 # Every fuzz target on its committed corpus plus what earlier runs found (build/fuzz/found).

@@ -13,8 +13,8 @@
 enum { SPIN_ROUNDS = 20000 };
 
 struct pool {
-    int n_threads;
-    pthread_t *workers; // (n_threads - 1)
+    int n_threads, spin_rounds; // 0: more threads than cores, where spinning keeps others from work
+    pthread_t *workers;         // (n_threads - 1)
     int n_started;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -47,7 +47,7 @@ static inline void relax(void) {
 }
 
 static unsigned wait_for_job(struct pool *pool, unsigned seen) {
-    for (int i = 0; i < SPIN_ROUNDS; i++) {
+    for (int i = 0; i < pool->spin_rounds; i++) {
         unsigned job = atomic_load_explicit(&pool->job, memory_order_acquire);
         if (job != seen) return job;
         relax();
@@ -85,6 +85,7 @@ struct pool *pool_open(int n_threads) {
     struct pool *pool = mem_alloc(sizeof *pool);
     if (!pool) return NULL;
     pool->n_threads = n_threads;
+    pool->spin_rounds = n_threads <= cpu_count() ? SPIN_ROUNDS : 0;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->workers = mem_array((size_t)n_threads, sizeof *pool->workers);
@@ -129,7 +130,7 @@ void pool_run(struct pool *pool, pool_fn fn, void *arg) {
     publish_job(pool);
     fn(arg, 0, pool->n_threads);
     for (int i = 0; atomic_load_explicit(&pool->running, memory_order_acquire) != 0; i++) {
-        if (i < SPIN_ROUNDS)
+        if (i < pool->spin_rounds)
             relax();
         else
             sched_yield();

@@ -7,15 +7,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupted;
+static volatile bool interrupted;
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
-    interrupted = 1;
+    interrupted = true;
 }
 
 void terminal_catch_interrupt(void) {
-    interrupted = 0;
+    interrupted = false;
     // SA_RESETHAND makes the second Ctrl-C deadly; without SA_RESTART a waiting read ends.
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
@@ -27,7 +27,11 @@ void terminal_release_interrupt(void) {
 }
 
 bool terminal_interrupted(void) {
-    return interrupted != 0;
+    return interrupted;
+}
+
+volatile const bool *terminal_interrupt_flag(void) {
+    return &interrupted;
 }
 
 bool terminal_is(int fd) {

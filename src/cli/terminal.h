@@ -8,6 +8,7 @@
  * again lowers the flag and arms it anew. */
 void terminal_catch_interrupt(void);
 bool terminal_interrupted(void);
+volatile const bool *terminal_interrupt_flag(void); // for those who may not ask here
 /* Back to the first Ctrl-C ending the process. */
 void terminal_release_interrupt(void);
 

@@ -372,6 +372,52 @@ INLINE void load_iq1_m(const void *block, struct chunk *out) {
     }
 }
 
+/* ---- Blocks of 256: ternary, with codes 0, 1, 2 -------------------------------------------- */
+
+/* The leading base-3 digits of bytes that stand for fractions: 3 v / 256. */
+INLINE __m512i first_digits(__m512i v) {
+    __m512i one = _mm512_set1_epi8(1);
+    __m512i code = _mm512_maskz_mov_epi8(_mm512_cmpge_epu8_mask(v, _mm512_set1_epi8(86)), one);
+    return _mm512_mask_add_epi8(code, _mm512_cmpge_epu8_mask(v, _mm512_set1_epi8((char)171)), code,
+                                one);
+}
+
+INLINE __m512i in_quarters(__m128i a, __m128i b, __m128i c, __m128i d) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_set_m128i(b, a)),
+                              _mm256_set_m128i(d, c), 1);
+}
+
+INLINE void load_tq1_0(const void *block, struct chunk *out) {
+    const struct block_tq1_0 *b = block;
+    out->scale = _mm256_set1_epi16(1);
+    out->d = half_at(b->d);
+    // Bytes after n multiplications by 3, whose leading digits are number n.
+    __m256i v[5];
+    __m128i w[5], t[4];
+    v[0] = _mm256_loadu_si256((const void *)b->qs);
+    w[0] = _mm_loadu_si128((const void *)(b->qs + 32));
+    t[0] = _mm_cvtsi32_si128((int)load_u32(b->qh));
+    for (int n = 1; n < 5; n++) {
+        v[n] = _mm256_add_epi8(v[n - 1], _mm256_add_epi8(v[n - 1], v[n - 1]));
+        w[n] = _mm_add_epi8(w[n - 1], _mm_add_epi8(w[n - 1], w[n - 1]));
+    }
+    for (int n = 1; n < 4; n++) t[n] = _mm_add_epi8(t[n - 1], _mm_add_epi8(t[n - 1], t[n - 1]));
+    __m128i tail =
+        _mm_unpacklo_epi64(_mm_unpacklo_epi32(t[0], t[1]), _mm_unpacklo_epi32(t[2], t[3]));
+    out->code[0] = first_digits(_mm512_inserti64x4(_mm512_castsi256_si512(v[0]), v[1], 1));
+    out->code[1] = first_digits(_mm512_inserti64x4(_mm512_castsi256_si512(v[2]), v[3], 1));
+    out->code[2] = first_digits(in_quarters(_mm256_castsi256_si128(v[4]),
+                                            _mm256_extracti128_si256(v[4], 1), w[0], w[1]));
+    out->code[3] = first_digits(in_quarters(w[2], w[3], w[4], tail));
+}
+
+INLINE void load_tq2_0(const void *block, struct chunk *out) {
+    const struct block_tq2_0 *b = block;
+    out->scale = _mm256_set1_epi16(1);
+    out->d = half_at(b->d);
+    load_2_bit(b->qs, out->code);
+}
+
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
 
 INLINE __m512i nibbles_of_two(const uint8_t *first, const uint8_t *second) {

@@ -236,6 +236,8 @@ FORMAT_256(iq2_xs, 6, false, false)
 FORMAT_256(iq2_xxs, 6, false, false)
 FORMAT_256(iq1_s, 6, false, false)
 FORMAT_256(iq1_m, 6, false, false)
+FORMAT_256(tq1_0, 0, false, false)
+FORMAT_256(tq2_0, 0, false, false)
 
 static const struct format formats[] = {
     {QUANT_Q4_0, NONE, 8, direct_q4_0, NULL, load_q4_0},
@@ -258,6 +260,8 @@ static const struct format formats[] = {
     {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, load_iq2_xxs, NULL},
     {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, load_iq1_s, NULL},
     {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, load_iq1_m, NULL},
+    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, load_tq1_0, NULL},
+    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, load_tq2_0, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {

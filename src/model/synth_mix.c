@@ -101,6 +101,8 @@ static const struct synth_mix mixes[] = {
      0}, QUANT_IQ2_XXS, QUANT_Q5_K, QUANT_Q2_K, 0, QUANT_Q4_K, QUANT_Q5_K},
     {"iq1_s", 24, QUANT_IQ1_S, {GROUPED_OR_EXPERTS, QUANT_Q4_K, QUANT_Q2_K}, {FIRST_8TH, QUANT_Q2_K,
      0}, QUANT_IQ2_XXS, QUANT_Q5_K, QUANT_Q2_K, 0, QUANT_Q4_K, QUANT_Q5_K},
+    {"tq1_0", 36, QUANT_TQ1_0, {0}, {0}, 0, QUANT_Q6_K, QUANT_Q4_K, 0, QUANT_Q8_0, 0},
+    {"tq2_0", 37, QUANT_TQ2_0, {0}, {0}, 0, QUANT_Q6_K, QUANT_Q4_K, 0, QUANT_Q8_0, 0},
     // One format for every matrix. The names of the formats that are no mixture above, ...
     PURE("f32", 0, F32), PURE("f16", 1, F16), PURE("bf16", 32, BF16), PURE("mxfp4", 38, MXFP4),
     PURE("q3_k", 11, Q3_K), PURE("q4_k", 14, Q4_K), PURE("q5_k", 16, Q5_K),
@@ -110,7 +112,8 @@ static const struct synth_mix mixes[] = {
     PURE("pure-iq4_nl", 25, IQ4_NL), PURE("pure-iq4_xs", 30, IQ4_XS), PURE("pure-iq3_s", 26, IQ3_S),
     PURE("pure-iq3_xxs", 23, IQ3_XXS), PURE("pure-iq2_s", 28, IQ2_S),
     PURE("pure-iq2_xs", 20, IQ2_XS), PURE("pure-iq2_xxs", 19, IQ2_XXS),
-    PURE("pure-iq1_s", 24, IQ1_S), PURE("pure-iq1_m", 31, IQ1_M),
+    PURE("pure-iq1_s", 24, IQ1_S), PURE("pure-iq1_m", 31, IQ1_M), PURE("pure-tq1_0", 36, TQ1_0),
+    PURE("pure-tq2_0", 37, TQ2_0),
 };
 // clang-format on
 
@@ -173,7 +176,9 @@ static enum quant_id fallback(enum quant_id id, bool is_output) {
     if (is_output) return QUANT_Q8_0;
     switch (id) {
     case QUANT_Q2_K:
-    case QUANT_Q3_K: return QUANT_Q4_0;
+    case QUANT_Q3_K:
+    case QUANT_TQ1_0:
+    case QUANT_TQ2_0: return QUANT_Q4_0;
     case QUANT_Q4_K: return QUANT_Q5_0;
     case QUANT_Q5_K: return QUANT_Q5_1;
     case QUANT_Q6_K: return QUANT_Q8_0;

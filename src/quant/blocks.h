@@ -188,6 +188,24 @@ struct block_iq1_m {
 };
 _Static_assert(sizeof(struct block_iq1_m) == 56, "IQ1_M");
 
+/* ---- 256 elements of -1, 0, 1 ---------------------------------------------------------------- */
+
+/* x = d * (digit - 1), 1.6875 bits per weight. Digit n of byte v is (v * 3^n % 256) * 3 / 256.
+ * Element 32 n + j, n < 5, is digit n of qs[j], j < 32; element 160 + 16 n + j, n < 5, that of
+ * qs[32 + j], j < 16; element 240 + 4 n + j, n < 4, that of qh[j]. */
+struct block_tq1_0 {
+    uint8_t qs[48], qh[4];
+    uint8_t d[2]; // f16
+};
+_Static_assert(sizeof(struct block_tq1_0) == 54, "TQ1_0");
+
+/* x = d * (q - 1), q as in Q2_K; 2.0625 bits per weight. */
+struct block_tq2_0 {
+    uint8_t qs[64];
+    uint8_t d[2]; // f16
+};
+_Static_assert(sizeof(struct block_tq2_0) == 66, "TQ2_0");
+
 /* ---- unpack and synth of the table in registry.c (contracts: struct quant_type) -------------- */
 
 typedef void quant_unpack_fn(const void *block, struct quant_block *out);
@@ -197,11 +215,12 @@ extern quant_unpack_fn quant_unpack_q4_0, quant_unpack_q4_1, quant_unpack_q5_0, 
     quant_unpack_q8_0, quant_unpack_q2_k, quant_unpack_q3_k, quant_unpack_q4_k, quant_unpack_q5_k,
     quant_unpack_q6_k, quant_unpack_iq4_nl, quant_unpack_iq4_xs, quant_unpack_mxfp4,
     quant_unpack_iq2_xxs, quant_unpack_iq2_xs, quant_unpack_iq2_s, quant_unpack_iq3_xxs,
-    quant_unpack_iq3_s, quant_unpack_iq1_s, quant_unpack_iq1_m;
+    quant_unpack_iq3_s, quant_unpack_iq1_s, quant_unpack_iq1_m, quant_unpack_tq1_0,
+    quant_unpack_tq2_0;
 extern quant_synth_fn quant_synth_q4_0, quant_synth_q4_1, quant_synth_q5_0, quant_synth_q5_1,
     quant_synth_q8_0, quant_synth_q2_k, quant_synth_q3_k, quant_synth_q4_k, quant_synth_q5_k,
     quant_synth_q6_k, quant_synth_iq4_nl, quant_synth_iq4_xs, quant_synth_mxfp4,
     quant_synth_iq2_xxs, quant_synth_iq2_xs, quant_synth_iq2_s, quant_synth_iq3_xxs,
-    quant_synth_iq3_s, quant_synth_iq1_s, quant_synth_iq1_m;
+    quant_synth_iq3_s, quant_synth_iq1_s, quant_synth_iq1_m, quant_synth_tq1_0, quant_synth_tq2_0;
 
 #endif

@@ -32,9 +32,10 @@ struct quant_type {
      * gives defined integers (scales may come out NaN or infinite). Writes the first block_elems
      * (q) and block_elems / 16 (scale, min) entries. */
     void (*unpack)(const void *block, struct quant_block *out);
-    /* Makes a block of random bytes well-formed: sets its scale fields so that over many blocks the
-     * values have about zero mean and the standard deviation SIGMA (1e-3 to 1e3; scales round to 0
-     * or become infinite far outside). NULL where unpack is. */
+    /* Makes a block of random bytes well-formed: replaces codes that no quantiser writes and sets
+     * the scale fields so that over many blocks the values have about zero mean and the standard
+     * deviation SIGMA (1e-3 to 1e3; scales round to 0 or become infinite far outside). NULL where
+     * unpack is. */
     void (*synth)(void *block, float sigma);
 };
 
@@ -42,7 +43,7 @@ struct quant_type {
 const struct quant_type *quant_find(uint32_t id);
 const struct quant_type *quant_by_name(const char *name); // any case
 const struct quant_type *quant_at(size_t i);              // NULL past the end
-/* Name of ids that exist but are not run ("Q8_1", "TQ1_0", "Q4_0_4_4 (removed)"), or NULL. */
+/* Name of ids that exist but are not run ("Q8_1", "NVFP4", "Q4_0_4_4 (removed)"), or NULL. */
 const char *quant_foreign_name(uint32_t id);
 
 /* n elements, a multiple of block_elems, starting at SRC, in single precision without FMA. */
@@ -77,6 +78,8 @@ enum quant_id {
     QUANT_IQ4_XS = 23,
     QUANT_IQ1_M = 29,
     QUANT_BF16 = 30,
+    QUANT_TQ1_0 = 34,
+    QUANT_TQ2_0 = 35,
     QUANT_MXFP4 = 39,
 };
 

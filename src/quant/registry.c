@@ -34,6 +34,8 @@ static const struct quant_type types[] = {
     QUANT_ROW(IQ2_XXS, iq2_xxs, 256, false),
     QUANT_ROW(IQ1_S, iq1_s, 256, false),
     QUANT_ROW(IQ1_M, iq1_m, 256, false),
+    QUANT_ROW(TQ1_0, tq1_0, 256, false),
+    QUANT_ROW(TQ2_0, tq2_0, 256, false),
     QUANT_ROW(MXFP4, mxfp4, 32, false),
 };
 
@@ -45,9 +47,8 @@ static const struct {
     {15, "Q8_K"},                 {24, "I8"},                   {25, "I16"},
     {26, "I32"},                  {27, "I64"},                  {28, "F64"},
     {31, "Q4_0_4_4 (removed)"},   {32, "Q4_0_4_8 (removed)"},   {33, "Q4_0_8_8 (removed)"},
-    {34, "TQ1_0"},                {35, "TQ2_0"},                {36, "IQ4_NL_4_4 (removed)"},
-    {37, "IQ4_NL_4_8 (removed)"}, {38, "IQ4_NL_8_8 (removed)"}, {40, "NVFP4"},
-    {41, "Q1_0"},                 {42, "Q2_0"},
+    {36, "IQ4_NL_4_4 (removed)"}, {37, "IQ4_NL_4_8 (removed)"}, {38, "IQ4_NL_8_8 (removed)"},
+    {40, "NVFP4"},                {41, "Q1_0"},                 {42, "Q2_0"},
 };
 
 const struct quant_type *quant_at(size_t i) {
