@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/host.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -22,11 +23,6 @@ struct transfer {
 
 /* ---- Addresses ------------------------------------------------------------------------------- */
 
-static bool is_loopback(const char *host) {
-    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-           strcmp(host, "[::1]") == 0;
-}
-
 /* https anywhere; http to this machine, and then only where the first address was such. */
 static bool allowed(const char *url, bool first, bool *local) {
     CURLU *const parts = curl_url();
@@ -35,7 +31,7 @@ static bool allowed(const char *url, bool first, bool *local) {
     if (parts && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
         curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
         curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
-        const bool http_here = strcmp(scheme, "http") == 0 && is_loopback(host);
+        const bool http_here = strcmp(scheme, "http") == 0 && host_is_loopback(host);
         if (first) *local = http_here;
         fine = strcmp(scheme, "https") == 0 || (http_here && *local);
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/words.h"
 #include "cli/output.h"
 
 enum { HELP_INDENT = 30, HELP_WIDTH = 100, MAX_NAMES = 128 };
@@ -34,36 +35,11 @@ int options_misuse(const struct command *command, const char *fmt, ...) {
     return EXIT_MISUSE;
 }
 
-/* Edits (insert, delete, change, swap neighbours) between two words, as far as 31 letters. */
-static size_t distance(const char *a, const char *b) {
-    enum { CAP = 32 };
-    const size_t n = strlen(a), m = strlen(b);
-    if (n >= CAP || m >= CAP) return CAP;
-    size_t cost[CAP][CAP];
-    for (size_t i = 0; i <= n; i++) {
-        for (size_t k = 0; k <= m; k++) {
-            if (i == 0 || k == 0) {
-                cost[i][k] = i + k;
-                continue;
-            }
-            size_t best = cost[i - 1][k - 1] + (a[i - 1] != b[k - 1]);
-            if (cost[i - 1][k] + 1 < best) best = cost[i - 1][k] + 1;
-            if (cost[i][k - 1] + 1 < best) best = cost[i][k - 1] + 1;
-            if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] &&
-                cost[i - 2][k - 2] + 1 < best) {
-                best = cost[i - 2][k - 2] + 1;
-            }
-            cost[i][k] = best;
-        }
-    }
-    return cost[n][m];
-}
-
 const char *options_nearest(const char *word, const char *const *names, size_t n) {
     const char *nearest = NULL;
     size_t best = strlen(word) / 3 + 2; // further away is a different word
     for (size_t i = 0; i < n; i++) {
-        const size_t d = distance(word, names[i]);
+        const size_t d = words_distance(word, names[i]);
         if (d >= best) continue;
         best = d;
         nearest = names[i];
