@@ -1,4 +1,4 @@
-/* octet pull: fetch a model by name, or a file by address. */
+/* octet pull: fetch a model or a set of tasks by name, or a file by address. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
+#include "compare/pulled.h"
 
 #define HUB "https://huggingface.co"
 
@@ -24,7 +25,8 @@ struct pull_args {
 
 static const struct option_row rows[] = {
     {"dir", 'd', OPTION_TEXT, "FOLDER", offsetof(struct pull_args, folder), 0, 0, false,
-     "where the file goes; without it $OCTET_MODELS, else ~/.cache/octet/models"},
+     "where the file goes; without it models to $OCTET_MODELS or ~/.cache/octet/models, tasks to "
+     "where octet compare looks for them"},
     {"quant", 'q', OPTION_TEXT, "TYPE", offsetof(struct pull_args, quant), 0, 0, false,
      "another quantisation than the listed one, such as Q6_K, if the repository has it"},
     {"list", 'l', OPTION_FLAG, NULL, offsetof(struct pull_args, list), 0, 0, false,
@@ -47,7 +49,8 @@ struct pull {
     struct pull_args args;
     struct progress progress;
     enum fetch_phase phase;
-    char *url, *path; // owned
+    const struct known_set *set; // NULL: it is no set of tasks
+    char *url, *path;            // owned
 };
 
 /* ---- What to fetch, and where to ------------------------------------------------------------- */
@@ -68,21 +71,20 @@ static bool is_plain(const char *text, const char *also) {
     return true;
 }
 
-/* $OCTET_MODELS or ~/.cache/octet/models, made if need be; NULL after telling why not. */
-static char *models_folder(const char *wanted) {
+/* $OCTET_MODELS or ~/.cache/octet/models for models; NULL: unknown, or out of memory. */
+static char *default_folder(bool for_tasks) {
     const char *const variable = getenv("OCTET_MODELS"), *const home = getenv("HOME");
-    char *folder = NULL;
-    if (!wanted && variable && variable[0]) wanted = variable;
-    if (wanted) {
-        folder = join(wanted, "", "", "");
-    } else if (home && home[0]) {
-        folder = join(home, "/.cache/octet/models", "", "");
-    } else {
-        output_error("neither --dir, $OCTET_MODELS nor $HOME says where the model should go");
-        return NULL;
-    }
+    char path[4096];
+    if (for_tasks) return pulled_folder(path, sizeof path) ? join(path, "", "", "") : NULL;
+    if (variable && variable[0]) return join(variable, "", "", "");
+    return home && home[0] ? join(home, "/.cache/octet/models", "", "") : NULL;
+}
+
+/* Where the file goes, made if need be; NULL after telling why not. */
+static char *target_folder(const char *wanted, bool for_tasks) {
+    char *const folder = wanted ? join(wanted, "", "", "") : default_folder(for_tasks);
     if (!folder) {
-        output_error("out of memory for a path");
+        output_error("nothing says where the file should go: give --dir, or set $HOME");
         return NULL;
     }
     for (char *slash = folder + 1; *slash; slash++) {
@@ -103,12 +105,13 @@ static int unknown_model(const struct command *command, const char *name) {
     enum { MAX = 64 };
     const char *names[MAX];
     size_t n = 0;
-    for (; n < MAX && known_model_at(n); n++) names[n] = known_model_at(n)->name;
+    for (size_t i = 0; n < MAX && known_model_at(i); i++) names[n++] = known_model_at(i)->name;
+    for (size_t i = 0; n < MAX && known_set_at(i); i++) names[n++] = known_set_at(i)->name;
     const char *const nearest = options_nearest(name, names, n);
     if (nearest) {
-        return options_misuse(command, "unknown model '%s' (did you mean '%s'?)", name, nearest);
+        return options_misuse(command, "unknown name '%s' (did you mean '%s'?)", name, nearest);
     }
-    return options_misuse(command, "unknown model '%s'; --list prints the known ones", name);
+    return options_misuse(command, "unknown name '%s'; --list prints the known ones", name);
 }
 
 /* The file name at the end of an address, without ?query; NULL where that is no plain name. */
@@ -125,10 +128,12 @@ static char *name_in_url(const char *url) {
 /* Fills in url, and *name of the file (owned by the caller). */
 static int resolve(const struct command *command, struct pull *pull, const char *what,
                    char **name) {
-    if (strstr(what, "://")) {
-        if (pull->args.quant) return options_misuse(command, "--quant goes with a name only");
-        pull->url = join(what, "", "", "");
-        *name = name_in_url(what);
+    pull->set = known_set_find(what);
+    if (strstr(what, "://") || pull->set) {
+        if (pull->args.quant)
+            return options_misuse(command, "--quant goes with the name of a model only");
+        pull->url = join(pull->set ? pull->set->url : what, "", "", "");
+        *name = pull->set ? join(pull->set->file, "", "", "") : name_in_url(what);
         if (*name) return OPTIONS_RUN;
         return options_misuse(command, "'%s' does not end in a plain file name", what);
     }
@@ -168,7 +173,8 @@ static void show_note(void *user, const char *text) {
 
 static int fetch(struct pull *pull) {
     struct fetch f = {
-        .url = pull->url, .path = pull->path, .sha256 = pull->args.sha256,
+        .url = pull->url, .path = pull->path,
+        .sha256 = pull->args.sha256 || !pull->set ? pull->args.sha256 : pull->set->sha256,
         .unverified = pull->args.no_verify, .check_present = pull->args.verify,
         .timeout_seconds = pull->args.timeout_seconds, .n_retries = pull->args.n_retries,
         .progress = show_progress, .note = show_note, .user = pull,
@@ -193,7 +199,7 @@ static int pull_one(const struct command *command, struct pull *pull, const char
     char *name = NULL, *folder = NULL;
     int status = resolve(command, pull, what, &name);
     if (status == OPTIONS_RUN) {
-        folder = models_folder(pull->args.folder);
+        folder = target_folder(pull->args.folder, pull->set != NULL);
         if (folder && name) pull->path = join(folder, "/", name, "");
         if (!folder) status = EXIT_FAILED;
         else if (!pull->url || !pull->path) status = output_error("out of memory for a path");
@@ -212,6 +218,11 @@ static int print_list(void) {
         const struct known_model *const m = known_model_at(i);
         output_printf("%-26s %-8s %s\n", m->name, m->quant, m->repo);
     }
+    output_printf("\n%-26s %-13s %s\n", "TASKS AND ROWS", "LICENCE", "WHAT");
+    for (size_t i = 0; known_set_at(i); i++) {
+        const struct known_set *const s = known_set_at(i);
+        output_printf("%-26s %-13s %s\n", s->name, s->license, s->about);
+    }
     return EXIT_DONE;
 }
 
@@ -223,7 +234,7 @@ static int check_args(const struct command *command, const struct pull_args *arg
                               args->sha256);
     }
     if (!args->list && n_arguments == 0) {
-        return options_misuse(command, "which model? --list prints the known ones");
+        return options_misuse(command, "fetch what? --list prints the known names");
     }
     return OPTIONS_RUN;
 }
@@ -242,13 +253,15 @@ static int run(const struct command *command, int argc, char **argv) {
 
 const struct command cmd_pull = {
     .name = "pull",
-    .summary = "fetch a model",
+    .summary = "fetch a model or a set of tasks",
     .usage = "NAME | ADDRESS [options]",
-    .about = "Fetches a known model, or the file at an https address, and prints the path it has "
-             "here. A download that breaks or is stopped goes on where it was. The file gets its "
-             "name only when its size and its SHA-256 are what the server states.",
+    .about = "Fetches a known model or set of tasks, or the file at an https address, and prints "
+             "the path it has here. A download that breaks or is stopped goes on where it was. The "
+             "file gets its name only when its size and its SHA-256 are what the server states, or "
+             "for tasks what octet knows.",
     .examples = "  octet pull --list\n"
                 "  octet pull mistral-7b-instruct-v0.2 --dir models\n"
-                "  octet pull phi-2 --quant Q8_0\n",
+                "  octet pull phi-2 --quant Q8_0\n"
+                "  octet pull humaneval && octet compare humaneval --models model.gguf\n",
     .run = run,
 };

@@ -44,10 +44,15 @@ expect_error() { # NAME TEXT: fails with TEXT as the last line on stderr, and no
 run "$OCTET" pull --list
 expect_exit list_exits_0 0
 expect_stdout list_names_models mixtral-8x7b-instruct
+expect_stdout list_names_sets_of_tasks humaneval-plus-mini
 run "$OCTET" pull
-expect_misuse needs_a_name 'which model'
+expect_misuse needs_a_name 'fetch what'
 run "$OCTET" pull smollm2-135m-instuct
 expect_misuse unknown_name_suggests "did you mean 'smollm2-135m-instruct'"
+run "$OCTET" pull humanevl
+expect_misuse unknown_set_suggests "did you mean 'humaneval'"
+run "$OCTET" pull humaneval --quant Q8_0
+expect_misuse sets_have_no_quant 'name of a model only'
 run "$OCTET" pull phi-2 --quant ../../x
 expect_misuse quant_is_no_path 'such as Q4_K_M'
 run "$OCTET" pull phi-2 --sha256 123
