@@ -26,9 +26,9 @@ ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
 BASE_FLAGS := -D_GNU_SOURCE -Iinclude -Isrc -std=c11 -ffp-contract=off -fPIC -pthread $(WARNINGS)
 COMPILE = $(CPPFLAGS) $(BASE_FLAGS) $(CFLAGS)
-LIB_LIBS := -lutf8proc -lm -pthread
-CLI_LIBS := -ljansson -lcurl -lcrypto -ledit
-COMPARE_LIBS := -ljansson -lcurl -lcrypto -lsqlite3 -lseccomp -lyaml -lz -ltree-sitter
+LIB_LIBS := -ljansson -lutf8proc -lm -pthread
+CLI_LIBS := -lcurl -lcrypto -ledit
+COMPARE_LIBS := -lcurl -lcrypto -lsqlite3 -lseccomp -lyaml -lz -ltree-sitter
 
 LIB_DIRS := base format quant kernels model text engine
 ALL_LIB := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
@@ -45,7 +45,7 @@ isa_flags = $(if $(findstring kernels/avx2,$(1)),-O3 -mavx2 -mfma -mf16c)\
  -mavx512vnni -mavx2 -mfma -mf16c)\
  $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)
 
-.PHONY: all lib help deps check quick-check style demo asan tests-asan tests-cov fuzz fuzz-build \
+.PHONY: all lib grammars help deps check quick-check style demo asan tests-asan tests-cov fuzz fuzz-build \
         clang-lint neon bench coverage format install uninstall clean
 all: $(BUILD)/octet lib ## the program and the library (default)
 lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
@@ -111,6 +111,13 @@ $(BUILD)/liboctet.so: $(call lib_obj,$(BUILD)) src/liboctet.map
 	    -Wl,--version-script=src/liboctet.map $(CFLAGS) -o $@ $(call lib_obj,$(BUILD)) \
 	    $(LDFLAGS) $(LIB_LIBS)
 
+# Parsers of programming languages, for compare's look at the structure of answers: from npm, so not
+# part of a plain build. A shared object of its own, since they are larger than the program.
+GRAMMARS := $(BUILD)/liboctet-grammars.so
+grammars: $(GRAMMARS) ## parsers of eight languages for octet compare (needs npm and a network)
+$(GRAMMARS): tools/grammars.sh tools/grammars.lock
+	$(call say,GET,$@)CC=$(CC) tools/grammars.sh $@
+
 # ---- Checks --------------------------------------------------------------------------------------
 check: ## everything a change must pass; ends with "N passed, N failed"
 	@tools/deps.sh check
@@ -173,6 +180,7 @@ install: all ## into PREFIX (/usr/local), staged under DESTDIR
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' octet.pc.in > $(BUILD)/octet.pc
 	install -d $(TO)/bin $(TO)/include $(TO)/lib/pkgconfig $(TO)/share/doc/octet
 	install -m 755 $(BUILD)/octet $(TO)/bin/octet
+	[ ! -e $(GRAMMARS) ] || install -D -m 755 $(GRAMMARS) $(TO)/libexec/octet/$(notdir $(GRAMMARS))
 	install -m 644 include/octet.h $(TO)/include/octet.h
 	install -m 644 $(BUILD)/liboctet.a $(TO)/lib/liboctet.a
 	install -m 755 $(BUILD)/liboctet.so $(TO)/lib/$(SO)
@@ -183,7 +191,7 @@ install: all ## into PREFIX (/usr/local), staged under DESTDIR
 uninstall: ## remove what install put there
 	rm -f $(TO)/bin/octet $(TO)/include/octet.h $(TO)/lib/liboctet.a $(TO)/lib/$(SO) \
 	    $(TO)/lib/liboctet.so.$(SO_MAJOR) $(TO)/lib/liboctet.so $(TO)/lib/pkgconfig/octet.pc
-	rm -rf $(TO)/share/doc/octet
+	rm -rf $(TO)/share/doc/octet $(TO)/libexec/octet
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22

@@ -1,15 +1,15 @@
 #!/bin/bash
 # Installs the Debian packages that are missing for one purpose and nothing else:
-#     tools/deps.sh [build|check|coverage|pip]
+#     tools/deps.sh [build|demo|check|coverage|pip]
 # A second run finds nothing missing and touches neither apt nor the network.
 set -euo pipefail
 
 purpose=${1:-build}
 build_tools=(gcc:gcc make:make pkg-config:pkg-config)
 build_packages=(libutf8proc-dev libjansson-dev libcurl4-openssl-dev libssl-dev libedit-dev
-                libsqlite3-dev libseccomp-dev libyaml-dev zlib1g-dev libtree-sitter-dev
+                libevent-dev libsqlite3-dev libseccomp-dev libyaml-dev zlib1g-dev libtree-sitter-dev
                 ca-certificates)
-check_tools=(g++:g++ clang:clang python3:python3)
+check_tools=(g++:g++ clang:clang python3:python3 node:nodejs npm:npm)
 check_packages=(libcmocka-dev)
 if [ "$(uname -m)" = x86_64 ]; then # the NEON kernels are compared under emulation
     check_tools+=(aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user)
@@ -20,10 +20,11 @@ case $purpose in
     build) tools=("${build_tools[@]}"); packages=("${build_packages[@]}") ;;
     check) tools=("${build_tools[@]}" "${check_tools[@]}")
            packages=("${build_packages[@]}" "${check_packages[@]}") ;;
+    demo) tools=("${build_tools[@]}" python3:python3); packages=("${build_packages[@]}") ;;
     coverage) tools=("${build_tools[@]}" gcovr:gcovr python3:python3)
               packages=("${build_packages[@]}" libcmocka-dev) ;;
     pip) tools=(python3:python3); packages=() ;;
-    *) echo "usage: tools/deps.sh [build|check|coverage|pip]" >&2; exit 2 ;;
+    *) echo "usage: tools/deps.sh [build|demo|check|coverage|pip]" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
