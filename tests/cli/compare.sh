@@ -67,12 +67,6 @@ run "${compare[@]}" --models "$model" -n 8 --replay "$TMP/kept" --store "$TMP/ot
 expect_exit replay_works 0
 expect_equal replay_gives_the_same "$(cat "$TMP/out")" "$(cat "$TMP/first")"
 
-# ---- Resuming -----------------------------------------------------------------------------------
-run "${compare[@]}" --models "$model" -n 300 --samples 40 --store "$TMP/cut.db" &
-sleep 1; pkill -KILL -P $! octet 2>/dev/null; wait
-run "${compare[@]}" --models "$model" -n 300 --samples 40 --limit 1 --store "$TMP/cut.db"
-expect_exit store_survives_a_kill 0
-
 # ---- Choices ------------------------------------------------------------------------------------
 for i in 1 2 3; do
     echo '{"query": "Q: what?", "choices": ["this one", "that one"], "gold": 0}'
