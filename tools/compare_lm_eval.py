@@ -3,9 +3,10 @@
 
     compare_lm_eval.py OCTET MODEL.gguf SET.jsonl [LIMIT]
 
-Needs lm-eval, transformers, torch and gguf from PyPI. The model's weights are expanded to F32 on
-both sides, so that only the protocol is compared and not the rounding of activations; SET holds
-query, choices and gold. Prints both accuracies and the rows that differ; exit 1 if any does.
+Needs lm-eval, accelerate, transformers, torch and gguf from PyPI. The model's weights are expanded
+to F32 on both sides and octet's cache is F32 too, so that the protocol is compared and not the
+rounding of activations and keys; SET holds query, choices and gold. Prints both accuracies and the
+rows that differ; exit 1 if any does.
 """
 import json
 import pathlib
@@ -53,7 +54,7 @@ def expand(source, target):
 
 def octet_rows(octet, model, rows, limit, folder):
     out = folder / "octet.jsonl"
-    command = [octet, "eval", rows, "-m", model, "--rows", out]
+    command = [octet, "eval", rows, "-m", model, "--kv", "f32", "--rows", out]
     subprocess.run(command + (["--limit", str(limit)] if limit else []), check=True)
     return [json.loads(line) for line in out.read_text().splitlines()]
 

@@ -15,7 +15,7 @@
 #include "compare/stats.h"
 
 struct eval_args {
-    int32_t limit, max_tokens, n_parallel;
+    int32_t limit, max_tokens, n_parallel, kv_type;
     const char *rows;
     bool json;
 };
@@ -29,6 +29,8 @@ static const struct option_row option_rows[] = {
      "longest answer to a word problem"},
     {"parallel", 0, OPTION_INT, "N", offsetof(struct eval_args, n_parallel), 0, 256, false,
      "word problems answered at the same time; 0: 8"},
+    {"kv", 0, OPTION_CHOICE, "f16|f32|q8_0", offsetof(struct eval_args, kv_type), 0, 0, false,
+     "number format of the cache, for choices; f32 for exact comparisons"},
     {"rows", 0, OPTION_TEXT, "FILE", offsetof(struct eval_args, rows), 0, 0, false,
      "write what was picked for every row, as JSON lines"},
     {"json", 0, OPTION_FLAG, NULL, offsetof(struct eval_args, json), 0, 0, false,
@@ -109,6 +111,7 @@ static enum octet_status score(const struct model_args *model_args, const struct
     const struct eval_options options = {
         .max_tokens = args->max_tokens,
         .n_parallel = args->n_parallel,
+        .kv_type = (enum octet_kv_type)args->kv_type,
         .cancel = terminal_interrupt_flag(),
         .progress = progress_step,
         .user = &progress,

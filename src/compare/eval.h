@@ -53,6 +53,7 @@ struct eval_outcome {
 struct eval_options {
     size_t limit;                   // rows; 0: all
     int32_t max_tokens, n_parallel; // EVAL_NUMBER
+    enum octet_kv_type kv_type;     // but EVAL_NUMBER
     volatile const bool *cancel;
     octet_progress_fn progress;
     void *user;

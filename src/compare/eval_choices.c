@@ -119,7 +119,9 @@ enum octet_status eval_choices(struct octet_model *model, const struct eval_set 
     struct octet_model_info info;
     octet_model_get_info(model, &info);
     struct scorer s = {.model = model, .n_vocab = (size_t)info.n_vocab};
-    enum octet_status status = octet_session_open(model, NULL, &s.session, err);
+    struct octet_session_options session_options = OCTET_SESSION_OPTIONS_DEFAULTS;
+    session_options.kv_type = options->kv_type;
+    enum octet_status status = octet_session_open(model, &session_options, &s.session, err);
     for (size_t i = 0; i < n && status == OCTET_OK; i++) {
         status = score_row(&s, set, &set->rows[i], &out[i], err);
         if (options->progress && status == OCTET_OK && !options->progress(options->user, i + 1, n))

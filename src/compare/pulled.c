@@ -31,7 +31,7 @@ static const struct known_set sets[] = {
      GITHUB "openai/human-eval-infilling/master/data/HumanEval-RandomSpanInfillingLight.jsonl.gz",
      "1432250ecac0cb56e6f97f8faf0970419ef892a98fda7e1f5aa4c4b87209b760",
      "164 spans to fill in", "MIT"},
-    {"arc-easy", "arc-easy.jsonl", FOUNDRY "world_knowledge/arc_easy.jsonl",
+    {"arc_easy", "arc_easy.jsonl", FOUNDRY "world_knowledge/arc_easy.jsonl",
      "d2d12e59543acf9a5ef6079634a72b30215e36c2fd4236fff3bc855d287b87f5",
      "2376 school questions, for octet eval", "CC BY-SA 4.0"},
     {"piqa", "piqa.jsonl", FOUNDRY "commonsense_reasoning/piqa.jsonl",
