@@ -28,6 +28,7 @@ BASE_FLAGS := -D_GNU_SOURCE -Iinclude -Isrc -std=c11 -ffp-contract=off -fPIC -pt
 COMPILE = $(CPPFLAGS) $(BASE_FLAGS) $(CFLAGS)
 LIB_LIBS := -ljansson -lutf8proc -lm -pthread
 CLI_LIBS := -lcurl -lcrypto -ledit
+SERVER_LIBS := -levent -levent_pthreads
 COMPARE_LIBS := -lcurl -lcrypto -lsqlite3 -lseccomp -lyaml -lz -ltree-sitter
 
 LIB_DIRS := base format quant kernels model text engine
@@ -36,6 +37,7 @@ OTHER_ISA := $(if $(filter x86_64,$(ARCH)),,src/kernels/avx2.c src/kernels/avx51
              $(if $(filter aarch64,$(ARCH)),,src/kernels/neon.c)
 LIB_SRC := $(filter-out $(OTHER_ISA),$(ALL_LIB))
 COMPARE_SRC := $(wildcard src/compare/*.c)
+SERVER_SRC := $(wildcard src/server/*.c)
 CLI_SRC := $(wildcard src/cli/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard fuzz/fuzz_*.c)
@@ -56,6 +58,7 @@ lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
 # test, and no sanitizers in fuzz targets, which never get that far.
 lib_obj = $(patsubst src/%.c,$(1)/%.o,$(LIB_SRC))
 compare_obj = $(patsubst src/%.c,$(1)/%.o,$(COMPARE_SRC))
+server_obj = $(patsubst src/%.c,$(1)/%.o,$(SERVER_SRC))
 cli_obj = $(patsubst src/%.c,$(1)/%.o,$(CLI_SRC))
 test_bin = $(patsubst tests/%.c,$(1)/tests/%,$(TEST_SRC))
 
@@ -83,14 +86,17 @@ $(1)/liboctet.a: $$(call lib_obj,$(1))
 $(1)/libcompare.a: $$(call compare_obj,$(1))
 	@rm -f $$@
 	$$(call say,AR,$$@)ar rcs $$@ $$^
-$(1)/octet: $$(call cli_obj,$(1)) $(1)/libcompare.a $(1)/liboctet.a
+$(1)/libserver.a: $$(call server_obj,$(1))
+	@rm -f $$@
+	$$(call say,AR,$$@)ar rcs $$@ $$^
+$(1)/octet: $$(call cli_obj,$(1)) $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a
 	$$(call say,LD,$$@)$(2) $$(CFLAGS) $$($(3)) -o $$@ $$^ $$(LDFLAGS) $$(CLI_LIBS) \
-	    $$(COMPARE_LIBS) $$(LIB_LIBS)
-$(1)/tests/%: tests/%.c $(1)/libcompare.a $(1)/liboctet.a
+	    $$(SERVER_LIBS) $$(COMPARE_LIBS) $$(LIB_LIBS)
+$(1)/tests/%: tests/%.c $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)$(2) $$(COMPILE) $$($(3)) -Itests -MMD -MP -MF $$@.d -MT $$@ \
-	    $$< -o $$@ $(1)/libcompare.a $(1)/liboctet.a $$(LDFLAGS) -lcmocka $$(COMPARE_LIBS) \
-	    $$(LIB_LIBS)
+	    $$< -o $$@ $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a $$(LDFLAGS) -lcmocka \
+	    $$(SERVER_LIBS) $$(COMPARE_LIBS) $$(LIB_LIBS)
 -include $$(wildcard $(1)/*/*.d)
 endef
 
@@ -134,16 +140,17 @@ tests-asan: $(call test_bin,$(BUILD)/asan)
 tests-cov: $(BUILD)/cov/octet $(call test_bin,$(BUILD)/cov)
 
 # clang compiles the library for fuzzing; the rest it only has to accept.
-clang-lint: $(BUILD)/fuzz/liboctet.a $(BUILD)/fuzz/libcompare.a
+clang-lint: $(BUILD)/fuzz/liboctet.a $(BUILD)/fuzz/libcompare.a $(BUILD)/fuzz/libserver.a
 	$(call say,CHECK,with $(CLANG))$(CLANG) $(COMPILE) -Werror -Itests -fsyntax-only \
 	    $(CLI_SRC) $(TEST_SRC)
 
 FUZZ_BINS := $(patsubst fuzz/fuzz_%.c,$(BUILD)/fuzz/run/%,$(FUZZ_SRC))
 fuzz-build: $(FUZZ_BINS)
-$(BUILD)/fuzz/run/%: fuzz/fuzz_%.c $(BUILD)/fuzz/libcompare.a $(BUILD)/fuzz/liboctet.a
+$(BUILD)/fuzz/run/%: fuzz/fuzz_%.c $(BUILD)/fuzz/libserver.a $(BUILD)/fuzz/libcompare.a \
+                      $(BUILD)/fuzz/liboctet.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CLANG) $(COMPILE) $(SANITIZE) -fsanitize=fuzzer -Werror -Itests \
-	    -o $@ $^ $(LDFLAGS) $(COMPARE_LIBS) $(LIB_LIBS)
+	    -o $@ $^ $(LDFLAGS) $(SERVER_LIBS) $(COMPARE_LIBS) $(LIB_LIBS)
 fuzz: fuzz-build ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/deps.sh check
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/run_tests.sh asan fuzz

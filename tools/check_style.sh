@@ -56,7 +56,8 @@ arrows text 'base|quant|format|text'
 arrows model 'base|quant|format|kernels|text|model'
 arrows engine 'base|quant|format|kernels|text|model|engine'
 arrows compare 'base|compare'
-arrows cli 'base|compare|cli'
+arrows server 'base|server'
+arrows cli 'base|compare|server|cli'
 
 for script in "${scripts[@]}"; do
     case $script in

@@ -1,0 +1,208 @@
+/* See answer.h. */
+#include "server/answer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/probe.h"
+#include "base/status.h"
+
+struct answer *answer_new(struct server *server, struct exchange *exchange, struct lane *lane,
+                        const struct dialect *dialect, const char *id_prefix, size_t n_choices) {
+    struct answer *const answer = mem_alloc(sizeof *answer);
+    if (!answer) return NULL;
+    *answer = (struct answer){.server = server, .exchange = exchange, .lane = lane,
+                            .dialect = dialect, .n_choices = n_choices,
+                            .created = time(NULL)};
+    answer->choices = mem_array(n_choices, sizeof *answer->choices);
+    if (!answer->choices) {
+        mem_free(answer);
+        return NULL;
+    }
+    for (size_t i = 0; i < n_choices; i++)
+        answer->choices[i] = (struct choice){.answer = answer, .index = i};
+    server_reply_id(server, id_prefix, answer->id, sizeof answer->id);
+    return answer;
+}
+
+void answer_free(struct answer *answer) {
+    for (size_t i = 0; i < answer->n_choices; i++) {
+        job_free(answer->choices[i].job);
+        buffer_free(&answer->choices[i].text);
+        mem_free(answer->choices[i].tokens);
+    }
+    if (answer->free_state) answer->free_state(answer->state);
+    json_decref(answer->extra);
+    mem_free(answer->before);
+    mem_free(answer->choices);
+    mem_free(answer);
+}
+
+/* ---- The end --------------------------------------------------------------------------------- */
+
+static const char *finish_word(const struct answer *answer) {
+    static const char *const words[] = {"refused", "stop", "length", "error", "gone"};
+    return words[answer->choices[0].finish];
+}
+
+/* One line per request, for people and for awk. */
+static void log_answer(const struct answer *answer) {
+    const double now = probe_seconds();
+    if (server_is_quiet(answer->server)) return;
+    fprintf(stderr,
+            "octet: %s model=%s prompt=%zu cached=%zu generated=%zu queue=%.0fms first=%.0fms "
+            "total=%.0fms finish=%s\n",
+            exchange_path(answer->exchange), lane_name(answer->lane), answer->prompt_tokens,
+            answer->cached_tokens, answer->generated_tokens,
+            1e3 * fmax(0, answer->started - answer->submitted),
+            1e3 * fmax(0, answer->first - answer->submitted), 1e3 * (now - answer->submitted),
+            finish_word(answer));
+}
+
+/* Lets go of jobs that may still run; they free themselves. */
+static void cancel_jobs(struct answer *answer) {
+    for (size_t i = 0; i < answer->n_choices; i++) {
+        struct choice *const choice = &answer->choices[i];
+        if (choice->job && i < answer->n_submitted) {
+            job_cancel(choice->job);
+            choice->job = NULL;
+        }
+    }
+}
+
+static void on_gone(void *user) {
+    struct answer *const answer = user;
+    cancel_jobs(answer);
+    answer_free(answer);
+}
+
+static void fail(struct answer *answer, int status, const char *text) {
+    struct exchange *const exchange = answer->exchange;
+    cancel_jobs(answer);
+    log_answer(answer);
+    exchange_on_gone(exchange, NULL, NULL);
+    if (answer->stream && answer->n_submitted == answer->n_choices) {
+        answer->dialect->fail(answer, text);
+        exchange_end(exchange);
+    } else {
+        exchange_error(exchange, status, text);
+    }
+    answer_free(answer);
+}
+
+static void end(struct answer *answer) {
+    struct exchange *const exchange = answer->exchange;
+    log_answer(answer);
+    if (answer->stream) {
+        answer->dialect->end(answer);
+        exchange_on_gone(exchange, NULL, NULL);
+        exchange_end(exchange);
+    } else {
+        exchange_on_gone(exchange, NULL, NULL);
+        server_reply_json(exchange, 200, answer->dialect->whole(answer));
+    }
+    answer_free(answer);
+}
+
+/* ---- From the lane --------------------------------------------------------------------------- */
+
+static void on_text(struct job *job, const char *text, size_t n_bytes) {
+    struct choice *const choice = job->user;
+    struct answer *const answer = choice->answer;
+    if (!buffer_append(&choice->text, text, n_bytes)) return;
+    if (answer->stream) answer->dialect->text(choice, text, n_bytes);
+}
+
+static void on_done(struct job *job) {
+    struct choice *const choice = job->user;
+    struct answer *const answer = choice->answer;
+    choice->finish = job->finish;
+    snprintf(choice->stopped_by, sizeof choice->stopped_by, "%s", job->stopped_by);
+    answer->generated_tokens += job->n_generated;
+    if (choice->index == 0) {
+        answer->cached_tokens = job->n_cached;
+        answer->submitted = job->submitted;
+        answer->started = job->started;
+        answer->first = job->first;
+        answer->ended = job->ended;
+    }
+    if (job->finish == FINISH_ERROR) {
+        const int status = server_http_status(job->err.status);
+        char text[sizeof job->err.message];
+        snprintf(text, sizeof text, "%s", job->err.message);
+        fail(answer, status, text);
+        return;
+    }
+    choice->tokens = job->tokens;
+    choice->n_tokens = job->n_tokens;
+    job->tokens = NULL;
+    choice->job = NULL; // freed by its lane
+    if (answer->stream) answer->dialect->done(choice);
+    if (--answer->n_left == 0) end(answer);
+}
+
+/* ---- The beginning --------------------------------------------------------------------------- */
+
+void answer_add_job(struct answer *answer, size_t i, struct job *job) {
+    job->user = &answer->choices[i];
+    job->on_text = on_text;
+    job->on_done = on_done;
+    answer->choices[i].job = job;
+    if (i == 0) answer->prompt_tokens = job->prompt.n;
+}
+
+void answer_start(struct answer *answer) {
+    struct octet_err err;
+    answer->n_left = answer->n_choices;
+    answer->submitted = probe_seconds();
+    exchange_on_gone(answer->exchange, on_gone, answer);
+    for (; answer->n_submitted < answer->n_choices; answer->n_submitted++) {
+        const enum octet_status status =
+            lane_submit(answer->lane, answer->choices[answer->n_submitted].job, &err);
+        if (status == OCTET_OK) continue;
+        fail(answer, status == OCTET_EUNSUPPORTED ? 503 : 400, err.message);
+        return;
+    }
+    if (!answer->stream) return;
+    exchange_start(answer->exchange, answer->dialect->stream_type);
+    if (answer->dialect->silence) exchange_keep_alive(answer->exchange, answer->dialect->silence);
+    if (answer->dialect->begin) answer->dialect->begin(answer);
+}
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+static void send_json(struct answer *answer, const char *before, json_t *json, const char *after) {
+    char *const text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    struct buffer line = {NULL, 0, 0};
+    if (text && buffer_append_text(&line, before) && buffer_append_text(&line, text) &&
+        buffer_append_text(&line, after))
+        exchange_piece(answer->exchange, line.bytes, line.n);
+    buffer_free(&line);
+    free(text);
+    json_decref(json);
+}
+
+void answer_send_event(struct answer *answer, const char *event, json_t *json) {
+    char before[64] = "data: ";
+    if (event) snprintf(before, sizeof before, "event: %s\ndata: ", event);
+    send_json(answer, before, json, "\n\n");
+}
+
+void answer_send_line(struct answer *answer, json_t *json) { send_json(answer, "", json, "\n"); }
+
+static double rate(double n, double seconds) { return seconds > 0 ? n / seconds : 0; }
+
+json_t *answer_timings(const struct answer *r) {
+    const double prefill = r->first > 0 ? r->first - r->started : r->ended - r->started;
+    const double decode = r->first > 0 ? r->ended - r->first : 0;
+    const double n_prompt = (double)(r->prompt_tokens - r->cached_tokens);
+    const double n = (double)r->generated_tokens;
+    return json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n",
+                     (json_int_t)r->cached_tokens, "prompt_n", (json_int_t)n_prompt, "prompt_ms",
+                     1e3 * prefill, "prompt_per_second", rate(n_prompt, prefill), "predicted_n",
+                     (json_int_t)n, "predicted_ms", 1e3 * decode, "predicted_per_second",
+                     rate(n, decode));
+}

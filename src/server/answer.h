@@ -1,0 +1,82 @@
+/* What a generating request becomes: jobs for a lane, and the answer put together from them in the
+ * shape of its dialect. Freed by itself when the answer is whole or the client has gone. */
+#ifndef OCTET_SERVER_ANSWER_H
+#define OCTET_SERVER_ANSWER_H
+
+#include <jansson.h>
+#include <time.h>
+
+#include "server/body.h"
+#include "server/job.h"
+#include "server/lane.h"
+#include "server/server.h"
+
+enum { ANSWER_MAX_CHOICES = 128 };
+
+struct answer;
+
+/* One of several answers to the same question. */
+struct choice {
+    struct answer *answer;
+    size_t index;
+    struct job *job;      // NULL once it ended
+    struct buffer text;   // all of the answer
+    struct token_report *tokens; // (n_tokens) once the job has ended, if chances were wanted
+    size_t n_tokens;
+    size_t n_reported; // tokens whose chances were sent
+    enum finish finish;
+    char stopped_by[64]; // a stop string, or ""
+};
+
+/* How a dialect writes answers. */
+struct dialect {
+    const char *stream_type; // content type of streams
+    const char *silence;     // what keeps a silent stream alive, or NULL
+    json_t *(*whole)(struct answer *answer);                                  // not streamed
+    void (*begin)(struct answer *answer);                                     // or NULL
+    void (*text)(struct choice *choice, const char *text, size_t n_bytes); // a piece
+    void (*done)(struct choice *choice);                                    // of one choice
+    void (*end)(struct answer *answer);                                       // of all
+    void (*fail)(struct answer *answer, const char *text); // after the stream began
+};
+
+struct answer {
+    struct server *server;
+    struct exchange *exchange;
+    const struct dialect *dialect;
+    struct lane *lane;
+    bool stream;
+    char id[48];
+    time_t created;
+    struct choice *choices; // (n_choices)
+    size_t n_choices, n_left, n_submitted;
+    /* Sums over the choices that ended. */
+    size_t prompt_tokens, cached_tokens, generated_tokens;
+    double submitted, started, first, ended; // of the first choice
+    struct octet_err err;                    // of a choice that failed
+    bool include_usage, chat;                // the OpenAI dialects'
+    json_t *extra;                           // the dialect's own, or NULL
+    char *before;                            // text that goes before every answer (echo), or NULL
+    const char *method;                      // of filling a hole, or NULL
+    void *state;                             // the dialect's own, or NULL
+    void (*free_state)(void *state);
+};
+
+/* NULL: out of memory. ID_PREFIX: "chatcmpl-". */
+struct answer *answer_new(struct server *server, struct exchange *exchange, struct lane *lane,
+                        const struct dialect *dialect, const char *id_prefix, size_t n_choices);
+void answer_free(struct answer *answer); // before answer_start only
+
+/* Hands JOB over as what choice I is made of. */
+void answer_add_job(struct answer *answer, size_t i, struct job *job);
+/* Submits the jobs and begins the answer. REPLY is the lane's from now on, also if it fails, which
+ * is then answered. */
+void answer_start(struct answer *answer);
+
+/* One line of a stream: "data: {...}\n\n" or "{...}\n"; takes JSON over. */
+void answer_send_event(struct answer *answer, const char *event, json_t *json);
+void answer_send_line(struct answer *answer, json_t *json);
+/* The time it took, as llama.cpp's clients read it. */
+json_t *answer_timings(const struct answer *answer);
+
+#endif

@@ -1,0 +1,242 @@
+/* See asked.h. */
+#include "server/asked.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/mem.h"
+#include "server/server.h"
+
+struct lane *asked_lane(struct body *body, const struct server *server) {
+    const char *const name = body_text(body, "model");
+    struct lane *const lane = server_find(server, name ? name : "");
+    if (!lane)
+        body_complain(body, "there is no model '%.80s' here; GET /v1/models lists those there are",
+                      name ? name : "");
+    return lane;
+}
+
+/* ---- Sampling -------------------------------------------------------------------------------- */
+
+static bool add_stop(void *user, const char *text) { return job_add_stop(user, text); }
+
+static void add_bias(struct body *body, struct job *job, const struct lane *lane, int64_t id,
+                     double bias) {
+    if (id < 0 || (size_t)id >= octet_n_tokens(lane_model(lane))) {
+        body_complain(body, "'logit_bias' names a token that there is not");
+        return;
+    }
+    job->bias[job->sampling.n_bias++] = (struct octet_logit_bias){(int32_t)id, (float)bias};
+}
+
+/* {"ID": BIAS} of OpenAI, [[ID, BIAS]] of llama.cpp, where false forbids. */
+static void read_bias(struct body *body, const struct lane *lane, struct job *job) {
+    const json_t *const value = body_get(body, "logit_bias");
+    if (!value) return;
+    const size_t n = json_is_object(value) ? json_object_size(value) : json_array_size(value);
+    job->bias = mem_array(n, sizeof *job->bias);
+    if (!job->bias) body_complain(body, "out of memory");
+    if (!job->bias) return;
+    const char *key;
+    json_t *bias;
+    json_object_foreach((json_t *)(uintptr_t)value, key, bias)
+        add_bias(body, job, lane, strtoll(key, NULL, 10), json_number_value(bias));
+    size_t i;
+    json_array_foreach(value, i, bias) {
+        const json_t *const by = json_array_get(bias, 1);
+        add_bias(body, job, lane, json_integer_value(json_array_get(bias, 0)),
+                 json_is_false(by) ? -HUGE_VAL : json_number_value(by));
+    }
+    job->sampling.bias = job->bias;
+}
+
+static uint64_t draw_seed(void) {
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) seed = (uint64_t)random();
+    return seed >> 12; // whole numbers that JSON can carry
+}
+
+static void read_seed(struct body *body, struct octet_sampling *s) {
+    static const char *const names[] = {"seed", "random_seed"};
+    s->seed = draw_seed();
+    for (size_t i = 0; i < 2; i++) {
+        const int64_t seed = body_int(body, names[i], -(INT64_C(1) << 53), INT64_C(1) << 53, -1);
+        if (seed >= 0) s->seed = (uint64_t)seed; // -1 asks for any
+    }
+}
+
+void asked_sampling(struct body *body, const struct lane *lane, struct job *job) {
+    struct octet_sampling *const s = &job->sampling;
+    static const struct {
+        const char *name;
+        size_t offset;
+        double min, max;
+    } numbers[] = {
+        {"temperature", offsetof(struct octet_sampling, temperature), 0, 100},
+        {"top_p", offsetof(struct octet_sampling, top_p), 0, 1},
+        {"min_p", offsetof(struct octet_sampling, min_p), 0, 1},
+        {"typical_p", offsetof(struct octet_sampling, typical_p), 0, 1},
+        {"repeat_penalty", offsetof(struct octet_sampling, repeat_penalty), 0.01, 100},
+        {"frequency_penalty", offsetof(struct octet_sampling, frequency_penalty), -100, 100},
+        {"presence_penalty", offsetof(struct octet_sampling, presence_penalty), -100, 100},
+        {"dry_multiplier", offsetof(struct octet_sampling, dry_multiplier), 0, 100},
+        {"dry_base", offsetof(struct octet_sampling, dry_base), 1, 100},
+        {"mirostat_tau", offsetof(struct octet_sampling, mirostat_tau), 0.01, 100},
+        {"mirostat_eta", offsetof(struct octet_sampling, mirostat_eta), 0, 100},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        float *const to = (float *)((char *)s + numbers[i].offset);
+        *to = (float)body_number(body, numbers[i].name, numbers[i].min, numbers[i].max,
+                                 (double)*to);
+    }
+    if (s->top_p == 0) s->top_k = 1, s->top_p = 1; // only the likeliest
+    const int64_t top_k = body_int(body, "top_k", -1, INT32_MAX, s->top_k);
+    s->top_k = (int32_t)(top_k < 0 ? 0 : top_k);
+    s->penalty_last_n = (int32_t)body_int(body, "repeat_last_n", -1, INT32_MAX, s->penalty_last_n);
+    s->mirostat = body_int(body, "mirostat", 0, 2, 0) ? 2 : 0;
+    read_seed(body, s);
+    read_bias(body, lane, job);
+    body_texts(body, "stop", add_stop, job);
+    job->ignore_eos = body_bool(body, "ignore_eos", false);
+}
+
+struct job *asked_job(struct body *body, const struct lane *lane, size_t sample) {
+    struct job *const job = job_new();
+    if (!job) {
+        body_complain(body, "out of memory");
+        return NULL;
+    }
+    asked_sampling(body, lane, job);
+    job->sampling.seed += sample;
+    return job;
+}
+
+/* ---- Conversations --------------------------------------------------------------------------- */
+
+char *asked_content(struct body *body, const json_t *content) {
+    struct buffer text = {NULL, 0, 0};
+    bool fine = buffer_append(&text, "", 0);
+    size_t i;
+    const json_t *part;
+    if (json_is_string(content))
+        fine &= buffer_append(&text, json_string_value(content), json_string_length(content));
+    else if (content && !json_is_null(content) && !json_is_array(content))
+        body_complain(body, "a message's 'content' is neither a string nor a list of parts");
+    json_array_foreach(content, i, part) {
+        const json_t *const inner = json_object_get(part, "text");
+        if (json_is_string(inner))
+            fine &= buffer_append(&text, json_string_value(inner), json_string_length(inner));
+        else
+            body_complain(body, "a message holds a part that is no text, which this model cannot "
+                                "read");
+    }
+    if (!fine) body_complain(body, "out of memory");
+    if (fine) return text.bytes;
+    buffer_free(&text);
+    return NULL;
+}
+
+static const char *plain_role(struct body *body, const char *role) {
+    if (role && strcmp(role, "developer") == 0) return "system";
+    if (role && (strcmp(role, "tool") == 0 || strcmp(role, "function") == 0)) return "user";
+    if (role && (strcmp(role, "system") == 0 || strcmp(role, "user") == 0 ||
+                 strcmp(role, "assistant") == 0))
+        return role;
+    body_complain(body, "a message's 'role' is not system, user, assistant or tool");
+    return "user";
+}
+
+/* Appends to the last message, after a blank line: formats want roles that alternate. */
+static bool join_message(struct octet_message *last, const char *more) {
+    struct buffer text = {NULL, 0, 0};
+    const bool fine = buffer_append_text(&text, last->content) &&
+                      buffer_append_text(&text, "\n\n") && buffer_append_text(&text, more);
+    if (!fine) {
+        buffer_free(&text);
+        return false;
+    }
+    mem_free((char *)(uintptr_t)last->content);
+    last->content = text.bytes;
+    return true;
+}
+
+/* Messages with contents of the caller's; returns how many. */
+static size_t read_messages(struct body *body, const json_t *list, struct octet_message *out) {
+    size_t i, n = 0;
+    const json_t *message;
+    json_array_foreach(list, i, message) {
+        const char *const role =
+            plain_role(body, json_string_value(json_object_get(message, "role")));
+        char *const content = asked_content(body, json_object_get(message, "content"));
+        if (!content) break;
+        if (n > 0 && strcmp(out[n - 1].role, role) == 0) {
+            if (!join_message(&out[n - 1], content)) body_complain(body, "out of memory");
+            mem_free(content);
+        } else {
+            out[n++] = (struct octet_message){role, content};
+        }
+    }
+    return n;
+}
+
+static void encode_chat(struct body *body, const struct lane *lane, struct job *job,
+                        const struct octet_message *messages, size_t n) {
+    struct octet_err err;
+    const struct octet_model *const model = lane_model(lane);
+    const char *const format = octet_chat_format(model) ? NULL : "chatml";
+    const bool continues = n > 0 && strcmp(messages[n - 1].role, "assistant") == 0;
+    enum octet_status status =
+        octet_chat_encode(model, format, messages, n - continues, &job->prompt, &err);
+    if (status == OCTET_OK && continues) {
+        const char *const text = messages[n - 1].content;
+        status = octet_tokenize(model, text, strlen(text), 0, &job->prompt, &err);
+    }
+    if (status != OCTET_OK) body_complain(body, "%.180s", err.message);
+    const char *stop;
+    for (size_t i = 0; (stop = octet_chat_stop(model, format, i)) != NULL; i++)
+        if (!job_add_stop(job, stop)) body_complain(body, "'stop' holds too many");
+}
+
+void asked_chat(struct body *body, const char *key, const struct lane *lane, struct job *job) {
+    const json_t *const list = body_get(body, key);
+    const size_t cap = json_array_size(list);
+    if (cap == 0) {
+        body_complain(body, "'%s' is not a list of at least one message", key);
+        return;
+    }
+    struct octet_message *const messages = mem_array(cap, sizeof *messages);
+    if (!messages) {
+        body_complain(body, "out of memory");
+        return;
+    }
+    const size_t n = read_messages(body, list, messages);
+    if (!body->wrong[0]) encode_chat(body, lane, job, messages, n);
+    for (size_t i = 0; i < n; i++) mem_free((char *)(uintptr_t)messages[i].content);
+    mem_free(messages);
+}
+
+void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,
+                  struct job *job) {
+    const struct octet_model *const model = lane_model(lane);
+    struct octet_err err;
+    if (json_is_string(prompt)) {
+        if (octet_tokenize(model, json_string_value(prompt), json_string_length(prompt),
+                           OCTET_TOKENIZE_BOS | OCTET_TOKENIZE_SPECIAL, &job->prompt,
+                           &err) != OCTET_OK)
+            body_complain(body, "%.180s", err.message);
+        return;
+    }
+    size_t i;
+    const json_t *id;
+    if (!json_is_array(prompt))
+        body_complain(body, "'prompt' is neither a text nor a list of token ids");
+    json_array_foreach(prompt, i, id) {
+        const json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
+        if (value < 0 || (size_t)value >= octet_n_tokens(model))
+            body_complain(body, "'prompt' holds what is no token id of this model");
+        else if (octet_tokens_push(&job->prompt, (int32_t)value) != OCTET_OK)
+            body_complain(body, "out of memory");
+    }
+}

@@ -1,0 +1,32 @@
+/* What requests of several dialects ask in common, read from their bodies into jobs. */
+#ifndef OCTET_SERVER_ASKED_H
+#define OCTET_SERVER_ASKED_H
+
+#include "server/body.h"
+#include "server/job.h"
+#include "server/lane.h"
+
+/* temperature, top_p, top_k, min_p, typical_p, penalties, DRY, mirostat, seed, logit_bias, stop,
+ * ignore_eos under the names that OpenAI, Mistral, llama.cpp and Ollama give them. A seed that is
+ * not given is drawn. */
+void asked_sampling(struct body *body, const struct lane *lane, struct job *job);
+
+/* A job with sampling read and SAMPLE added to its seed; NULL: out of memory, complained about. */
+struct job *asked_job(struct body *body, const struct lane *lane, size_t sample);
+
+/* Texts of a message's content: a string, or parts of which the texts are joined. NULL: something
+ * else, complained about. The caller's: mem_free. */
+char *asked_content(struct body *body, const json_t *content);
+
+/* The conversation at KEY of BODY as the prompt of JOB, with the stop strings of its format. A last
+ * message of the assistant is what the answer begins with. */
+void asked_chat(struct body *body, const char *key, const struct lane *lane, struct job *job);
+/* A text, or a list of token ids. */
+void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,
+                  struct job *job);
+
+/* The model that "model" names; NULL, complained about: there is none of that name. */
+struct server;
+struct lane *asked_lane(struct body *body, const struct server *server);
+
+#endif

@@ -1,0 +1,85 @@
+/* HTTP on one thread, over libevent: connections, limits, keys, origins. What a path means is the
+ * routes' business. Everything here is called on the thread of http_run but for http_post. */
+#ifndef OCTET_SERVER_HTTP_H
+#define OCTET_SERVER_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "octet.h"
+
+struct http;
+
+/* One request and its answer. It lives until it was answered whole, or the client has gone. */
+struct exchange;
+
+enum http_method { HTTP_GET = 1, HTTP_POST = 2 }; // HEAD is answered as GET
+
+struct route {
+    const char *path; // without the last slash; a doubled slash in a request counts as one
+    unsigned methods; // enum http_method bits
+    bool open;        // needs no key
+    void (*handle)(void *user, struct exchange *exchange);
+};
+
+struct http_options {
+    const char *host; // address to listen at
+    int port;         // 0: any free one
+    char **keys;      // (n_keys) any of them opens; none: open to all
+    size_t n_keys;
+    const char *const *origins; // (n_origins) web pages that may ask, beside those of this machine
+    size_t n_origins;
+    const char *const *names; // (n_names) of this server, beside loopback ones; "*": any
+    size_t n_names;
+    size_t max_body_bytes;
+    const struct route *routes; // (n_routes)
+    size_t n_routes;
+    /* The body of an error, by path: dialects have their own shapes. TEXT is one line. */
+    char *(*error_body)(const char *path, int status, const char *text);
+    void *user; // of the routes
+};
+
+enum octet_status http_open(const struct http_options *options, struct http **out,
+                            struct octet_err *err);
+void http_close(struct http *http);
+int http_port(const struct http *http);
+size_t http_n_exchanges(const struct http *http); // under way
+/* Serves until http_stop; then waits for exchanges under way, at most GRACE_S seconds. */
+void http_run(struct http *http, double grace_s);
+void http_stop(struct http *http); // from a signal handler too
+bool http_stopping(const struct http *http);
+
+/* Runs mail->fn(mail->arg) on the thread of http_run, in order; from any thread. MAIL stays the
+ * caller's and may be posted again, or freed, from when FN is called. */
+struct mail {
+    void (*fn)(void *arg);
+    void *arg;
+    struct mail *next; // http's
+};
+void http_post(struct http *http, struct mail *mail);
+
+/* ---- One exchange ---------------------------------------------------------------------------- */
+
+const char *exchange_path(const struct exchange *exchange);
+const char *exchange_header(const struct exchange *exchange, const char *name); // or NULL
+const char *exchange_query(const struct exchange *exchange);                    // after '?', or ""
+/* The body; valid as long as the exchange. */
+const char *exchange_body(const struct exchange *exchange, size_t *n_bytes);
+/* Told once, if the client goes away before the answer is whole. The exchange is gone then. */
+void exchange_on_gone(struct exchange *exchange, void (*gone)(void *user), void *user);
+double exchange_begun(const struct exchange *exchange); // probe_seconds
+
+/* The whole answer. */
+void exchange_reply(struct exchange *exchange, int status, const char *content_type,
+                    const char *bytes, size_t n_bytes);
+void exchange_error(struct exchange *exchange, int status, const char *text);
+/* An answer in pieces: headers go out at once. */
+void exchange_start(struct exchange *exchange, const char *content_type);
+void exchange_piece(struct exchange *exchange, const char *bytes, size_t n_bytes);
+void exchange_end(struct exchange *exchange);
+/* Sends BYTES whenever nothing was sent for a while, so that clients and proxies keep waiting. */
+void exchange_keep_alive(struct exchange *exchange, const char *bytes);
+size_t exchange_unsent(const struct exchange *exchange); // bytes a slow client has not taken
+
+#endif

@@ -1,0 +1,85 @@
+/* One text to be generated, on its way from a dialect to a lane and back. A dialect makes it, fills
+ * in what is asked for, and hands it to lane_submit; from then on it is the lane's, which tells of
+ * text and of the end through the callbacks, on the HTTP thread. */
+#ifndef OCTET_SERVER_JOB_H
+#define OCTET_SERVER_JOB_H
+
+#include <stdatomic.h>
+
+#include "base/buffer.h"
+#include "octet.h"
+#include "server/http.h"
+
+enum { JOB_MAX_STOPS = 64, JOB_MAX_TOPS = 20 };
+
+enum finish {
+    FINISH_NONE,
+    FINISH_STOP,   // an end token, or a stop string
+    FINISH_LENGTH, // max_tokens or the context
+    FINISH_ERROR,
+    FINISH_GONE, // cancelled
+};
+
+/* A token with its chances, as far as they were asked for. */
+struct token_chance {
+    int32_t id;
+    float logprob;
+};
+struct token_report {
+    struct token_chance token;
+    struct token_chance tops[JOB_MAX_TOPS]; // (n_tops), likeliest first
+    size_t n_tops;
+    size_t text_end; // of the text generated so far, held back parts included
+};
+
+struct lane;
+
+struct job {
+    /* ---- Asked for --------------------------------------------------------------------------- */
+    struct octet_tokens prompt;
+    struct octet_sampling sampling;
+    struct octet_logit_bias *bias; // (sampling.n_bias), or NULL
+    const struct octet_grammar *grammar; // NULL: free text
+    int32_t max_tokens;            // < 0: as long as the context
+    char *stops[JOB_MAX_STOPS];    // (n_stops)
+    size_t n_stops;
+    bool ignore_eos, keep_special; // keep_special: control tokens show as text
+    int n_tops;                    // -1: no chances wanted
+    bool score_prompt;             // chances of the prompt's tokens too
+    double deadline_s;             // of the answer, from its first token on; 0: none
+    void (*on_text)(struct job *job, const char *text, size_t n_bytes);
+    void (*on_done)(struct job *job); // last; the job is freed after it
+    void *user;
+
+    /* ---- Told -------------------------------------------------------------------------------- */
+    enum finish finish;
+    char stopped_by[64]; // the stop string, "" if there was none
+    struct octet_err err;  // FINISH_ERROR
+    struct buffer text;  // all that was told to on_text
+    struct token_report *tokens; // (n_tokens), with n_tops >= 0; the prompt's first, if scored
+    size_t n_tokens, tokens_cap;
+    size_t n_generated; // tokens, the end token not counted
+    size_t n_cached;    // of the prompt, not computed for this job
+    double submitted, started, first, ended; // probe_seconds, 0: not yet
+
+    /* ---- The lane's -------------------------------------------------------------------------- */
+    struct lane *lane;
+    struct job *next;
+    atomic_bool cancelled;
+    struct mail mail;
+    struct { // under the lane's lock
+        struct buffer text;
+        struct token_report *tokens;
+        size_t n_tokens, tokens_cap;
+        bool ended;  // nothing more comes
+        bool posted; // a delivery is on its way
+    } unread;
+};
+
+struct job *job_new(void); // NULL: out of memory
+void job_free(struct job *job);
+bool job_add_stop(struct job *job, const char *text); // false: too many, or out of memory
+/* The client has gone: neither callback is called any more. */
+void job_cancel(struct job *job);
+
+#endif

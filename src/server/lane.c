@@ -1,0 +1,455 @@
+/* See lane.h. The thread's loop: seat what waits, drop what nobody wants any more, give every seat
+ * its rows of the next step, compute it, pick tokens, tell. */
+#include "server/lane.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/probe.h"
+#include "base/status.h"
+#include "server/seat.h"
+
+/* Rows of prompts in one step: fewer while others wait for their next token. */
+enum { ROWS_ALONE = 512, ROWS_BESIDE = 96 };
+
+struct lane {
+    struct lane_options options;
+    struct http *http;
+    char *name;
+    struct octet_model *model;
+    int32_t n_ctx;
+    struct seat *seats;              // (n_seats)
+    struct octet_session **sessions; // (n_seats) of the step
+    struct octet_span *spans;        // (n_seats)
+    struct seat **stepping;          // (n_seats) whose they are
+    size_t n_seats;
+
+    pthread_t thread;
+    bool has_thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct job *first, **last; // waiting, under LOCK
+    atomic_bool stopping;
+    struct lane_stats stats;   // under LOCK
+};
+
+static const double bucket_bounds[LANE_BUCKETS] = {
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 1, 2.5, 5, 15, 60, HUGE_VAL};
+
+double lane_bucket_s(size_t i) { return bucket_bounds[i]; }
+
+static void count(uint64_t *buckets, double *sum, double seconds) {
+    size_t i = 0;
+    while (seconds > bucket_bounds[i]) i++;
+    buckets[i]++;
+    *sum += seconds;
+}
+
+/* ---- Telling, on the HTTP thread ------------------------------------------------------------- */
+
+static bool take_reports(struct job *job, const struct token_report *tokens, size_t n) {
+    if (!mem_reserve((void **)&job->tokens, &job->tokens_cap, job->n_tokens + n,
+                     sizeof *job->tokens))
+        return false;
+    for (size_t i = 0; i < n; i++) job->tokens[job->n_tokens++] = tokens[i];
+    return true;
+}
+
+static void deliver(void *arg) {
+    struct job *const job = arg;
+    struct lane *const lane = job->lane;
+    pthread_mutex_lock(&lane->lock);
+    struct buffer text = job->unread.text;
+    job->unread.text = (struct buffer){NULL, 0, 0};
+    const bool fine = take_reports(job, job->unread.tokens, job->unread.n_tokens);
+    job->unread.n_tokens = 0;
+    job->unread.posted = false;
+    const bool ended = job->unread.ended;
+    pthread_mutex_unlock(&lane->lock);
+    if (!fine || (text.n > 0 && !buffer_append(&job->text, text.bytes, text.n))) job_cancel(job);
+    if (text.n > 0 && !atomic_load(&job->cancelled)) job->on_text(job, text.bytes, text.n);
+    buffer_free(&text);
+    if (!ended) return;
+    if (!atomic_load(&job->cancelled)) job->on_done(job);
+    job_free(job);
+}
+
+/* ---- Telling, on the lane's thread ----------------------------------------------------------- */
+
+/* Under the lock. */
+static void post(struct lane *lane, struct job *job) {
+    if (job->unread.posted) return;
+    job->unread.posted = true;
+    job->mail = (struct mail){.fn = deliver, .arg = job};
+    http_post(lane->http, &job->mail);
+}
+
+static bool add_report(struct job *job, const struct token_report *report) {
+    if (!mem_reserve((void **)&job->unread.tokens, &job->unread.tokens_cap,
+                     job->unread.n_tokens + 1, sizeof *report))
+        return false;
+    job->unread.tokens[job->unread.n_tokens++] = *report;
+    return true;
+}
+
+static void end_job(struct lane *lane, struct job *job, enum finish finish) {
+    pthread_mutex_lock(&lane->lock);
+    if (finish != FINISH_NONE) job->finish = finish;
+    job->ended = probe_seconds();
+    struct lane_stats *const s = &lane->stats;
+    s->n_cancelled += job->finish == FINISH_GONE;
+    s->n_failed += job->finish == FINISH_ERROR;
+    s->generated_tokens += job->n_generated;
+    job->unread.ended = true;
+    post(lane, job);
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static void leave_seat(struct lane *lane, struct seat *seat, enum finish finish) {
+    struct job *const job = seat->job;
+    seat->job = NULL;
+    seat->ready = false;
+    seat->used = probe_seconds();
+    pthread_mutex_lock(&lane->lock);
+    lane->stats.n_active--;
+    pthread_mutex_unlock(&lane->lock);
+    end_job(lane, job, finish);
+}
+
+static void fail_seat(struct lane *lane, struct seat *seat, enum octet_status status,
+                      const struct octet_err *err) {
+    seat->job->err = *err;
+    seat->job->err.status = status;
+    leave_seat(lane, seat, FINISH_ERROR);
+}
+
+/* ---- Seating --------------------------------------------------------------------------------- */
+
+/* The free seat that holds most of the prompt, else the one free for longest. */
+static struct seat *choose_seat(struct lane *lane, const struct job *job) {
+    struct seat *best = NULL;
+    size_t best_common = 0;
+    for (size_t i = 0; i < lane->n_seats; i++) {
+        struct seat *const seat = &lane->seats[i];
+        if (seat->job) continue;
+        const size_t common = seat_common(seat, &job->prompt);
+        if (best && common < best_common) continue;
+        if (best && common == best_common && seat->used >= best->used) continue;
+        best = seat;
+        best_common = common;
+    }
+    return best;
+}
+
+/* The next job that waits; waits for one while there is nothing else to do. NULL: none. */
+static struct job *next_job(struct lane *lane, bool may_wait, bool *stopping) {
+    pthread_mutex_lock(&lane->lock);
+    while (may_wait && !lane->first && !lane->stopping)
+        pthread_cond_wait(&lane->wake, &lane->lock);
+    *stopping = lane->stopping;
+    struct job *const job = lane->first;
+    if (job) {
+        lane->first = job->next;
+        if (!lane->first) lane->last = &lane->first;
+        lane->stats.n_waiting--;
+    }
+    pthread_mutex_unlock(&lane->lock);
+    return job;
+}
+
+static size_t n_active(const struct lane *lane) {
+    size_t n = 0;
+    for (size_t i = 0; i < lane->n_seats; i++) n += lane->seats[i].job != NULL;
+    return n;
+}
+
+/* Prompts whose own chances are wanted are not shared out over steps. */
+static void score_prompt(struct lane *lane, struct seat *seat) {
+    struct token_report *reports = NULL;
+    struct octet_err err;
+    enum octet_status status = seat_score(seat, lane->model, &reports, &err);
+    pthread_mutex_lock(&lane->lock);
+    for (size_t i = 0; i < seat->n_prompt && status == OCTET_OK; i++)
+        if (!add_report(seat->job, &reports[i])) status = octet_fail_memory(&err, "chances", 0);
+    pthread_mutex_unlock(&lane->lock);
+    mem_free(reports);
+    if (status != OCTET_OK && status != OCTET_ECANCELLED) fail_seat(lane, seat, status, &err);
+}
+
+static void seat_job(struct lane *lane, struct job *job) {
+    if (atomic_load(&job->cancelled)) {
+        end_job(lane, job, FINISH_GONE);
+        return;
+    }
+    struct octet_err err = {0};
+    struct seat *const seat = choose_seat(lane, job);
+    const enum octet_status status = seat_take(seat, lane->model, job, &err);
+    pthread_mutex_lock(&lane->lock);
+    lane->stats.n_active++;
+    lane->stats.prompt_tokens += seat->n_prompt;
+    lane->stats.cached_tokens += job->n_cached;
+    pthread_mutex_unlock(&lane->lock);
+    if (status != OCTET_OK)
+        fail_seat(lane, seat, status, &err);
+    else if (job->score_prompt)
+        score_prompt(lane, seat);
+}
+
+/* Fills free seats; false: the lane is to end. */
+static bool seat_jobs(struct lane *lane) {
+    bool stopping = false;
+    while (!stopping && n_active(lane) < lane->n_seats) {
+        struct job *const job = next_job(lane, n_active(lane) == 0, &stopping);
+        if (!job) break;
+        seat_job(lane, job);
+    }
+    return !stopping;
+}
+
+static void drop_cancelled(struct lane *lane) {
+    for (size_t i = 0; i < lane->n_seats; i++) {
+        struct seat *const seat = &lane->seats[i];
+        if (seat->job && atomic_load(&seat->job->cancelled)) leave_seat(lane, seat, FINISH_GONE);
+    }
+}
+
+/* ---- Steps ----------------------------------------------------------------------------------- */
+
+static bool is_decoding(const struct seat *seat) {
+    return seat->job && seat->tokens.n > seat->n_prompt &&
+           seat->n_computed + 1 == seat->tokens.n;
+}
+
+/* Whoever has a token to compute gets one row; prompts share the rest, the oldest first. */
+static size_t plan_step(struct lane *lane, bool *decodes) {
+    size_t n = 0, rows = ROWS_ALONE;
+    *decodes = false;
+    for (size_t i = 0; i < lane->n_seats; i++) *decodes |= is_decoding(&lane->seats[i]);
+    if (*decodes) rows = ROWS_BESIDE;
+    for (size_t i = 0; i < lane->n_seats; i++) {
+        struct seat *const seat = &lane->seats[i];
+        if (!seat->job || seat->ready) continue;
+        size_t end = seat->tokens.n;
+        if (!is_decoding(seat)) {
+            const size_t from = seat->n_computed;
+            if (rows == 0) continue;
+            if (end > from + rows) end = from + rows;
+            rows -= end - from < rows ? end - from : rows;
+        }
+        lane->sessions[n] = seat->session;
+        lane->spans[n] = (struct octet_span){seat->tokens.ids, end};
+        lane->stepping[n++] = seat;
+    }
+    return n;
+}
+
+static void note_computed(struct lane *lane, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        lane->stepping[i]->n_computed = octet_session_length(lane->sessions[i]);
+}
+
+static void mark_ready(struct lane *lane, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        lane->stepping[i]->ready = lane->spans[i].n == lane->stepping[i]->tokens.n;
+}
+
+/* Where one seat spoils the step, each goes alone, and only that one fails. */
+static void step_alone(struct lane *lane, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        struct octet_err err;
+        const enum octet_status status = octet_session_sync(
+            lane->sessions[i], lane->spans[i].tokens, lane->spans[i].n, &err);
+        if (status == OCTET_ECANCELLED) return;
+        if (status == OCTET_OK)
+            lane->stepping[i]->ready = lane->spans[i].n == lane->stepping[i]->tokens.n;
+        else
+            fail_seat(lane, lane->stepping[i], status, &err);
+    }
+}
+
+static void step(struct lane *lane) {
+    bool decodes;
+    const double begun = probe_seconds();
+    const size_t n = plan_step(lane, &decodes);
+    struct octet_err err;
+    if (n == 0) return;
+    const enum octet_status status = octet_sessions_sync(lane->sessions, lane->spans, n, &err);
+    if (status == OCTET_OK)
+        mark_ready(lane, n);
+    else if (status != OCTET_ECANCELLED)
+        step_alone(lane, n);
+    note_computed(lane, n);
+    pthread_mutex_lock(&lane->lock);
+    *(decodes ? &lane->stats.decode_s : &lane->stats.prefill_s) += probe_seconds() - begun;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+static void pick(struct lane *lane, struct seat *seat) {
+    struct job *const job = seat->job;
+    struct told told;
+    struct octet_err err;
+    const double before = job->first;
+    const enum octet_status status = seat_pick(seat, lane->model, &told, &err);
+    if (status != OCTET_OK) {
+        fail_seat(lane, seat, status, &err);
+        return;
+    }
+    pthread_mutex_lock(&lane->lock);
+    struct lane_stats *const s = &lane->stats;
+    if (before == 0 && job->first > 0)
+        count(s->ttft, &s->ttft_sum, job->first - job->submitted);
+    else if (job->first > 0)
+        count(s->gap, &s->gap_sum, probe_seconds() - seat->used);
+    seat->used = probe_seconds();
+    const bool fine = buffer_append(&job->unread.text, told.text ? told.text : "", told.n_bytes) &&
+                      (!told.has_report || add_report(job, &told.report));
+    if (told.n_bytes > 0 || told.has_report) post(lane, job);
+    pthread_mutex_unlock(&lane->lock);
+    if (!fine) {
+        octet_fail_memory(&err, "an answer", told.n_bytes);
+        fail_seat(lane, seat, OCTET_EMEM, &err);
+    } else if (job->finish != FINISH_NONE) {
+        leave_seat(lane, seat, FINISH_NONE);
+    }
+}
+
+static void *run(void *arg) {
+    struct lane *const lane = arg;
+    while (seat_jobs(lane)) {
+        drop_cancelled(lane);
+        step(lane);
+        for (size_t i = 0; i < lane->n_seats; i++)
+            if (lane->seats[i].job && lane->seats[i].ready) pick(lane, &lane->seats[i]);
+    }
+    struct job *job;
+    bool stopping;
+    for (size_t i = 0; i < lane->n_seats; i++)
+        if (lane->seats[i].job) leave_seat(lane, &lane->seats[i], FINISH_GONE);
+    while ((job = next_job(lane, false, &stopping)) != NULL) end_job(lane, job, FINISH_GONE);
+    return NULL;
+}
+
+/* ---- Opening and closing --------------------------------------------------------------------- */
+
+/* Asked often while a step is computed. */
+static bool goes_on(void *user, uint64_t done, uint64_t total) {
+    (void)done, (void)total;
+    const struct seat *const seat = user;
+    return !atomic_load(seat->stopping) && (!seat->job || !atomic_load(&seat->job->cancelled));
+}
+
+static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
+    const size_t n = (size_t)lane->options.n_seats;
+    lane->seats = mem_array(n, sizeof *lane->seats);
+    lane->sessions = mem_array(n, sizeof *lane->sessions);
+    lane->spans = mem_array(n, sizeof *lane->spans);
+    lane->stepping = mem_array(n, sizeof *lane->stepping);
+    if (!lane->seats || !lane->sessions || !lane->spans || !lane->stepping)
+        return octet_fail_memory(err, "seats", n * sizeof *lane->seats);
+    struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
+    options.n_ctx = lane->options.n_ctx;
+    options.kv_type = (enum octet_kv_type)lane->options.kv_type;
+    options.progress = goes_on;
+    enum octet_status status = OCTET_OK;
+    for (size_t i = 0; i < n && status == OCTET_OK; i++) {
+        options.user = &lane->seats[i];
+        status = seat_open(&lane->seats[i], lane->model, &options, err);
+        lane->seats[i].stopping = &lane->stopping;
+        if (status == OCTET_OK) lane->n_seats++;
+    }
+    if (status == OCTET_OK) lane->n_ctx = octet_session_n_ctx(lane->seats[0].session);
+    return status;
+}
+
+enum octet_status lane_open(const struct lane_options *options, struct http *http,
+                            struct lane **out, struct octet_err *err) {
+    *out = NULL;
+    struct lane *const lane = mem_alloc(sizeof *lane);
+    if (!lane) return octet_fail_memory(err, "a model", sizeof *lane);
+    lane->options = *options;
+    lane->http = http;
+    lane->last = &lane->first;
+    pthread_mutex_init(&lane->lock, NULL);
+    pthread_cond_init(&lane->wake, NULL);
+    lane->name = mem_strdup(options->name, strlen(options->name));
+    const struct octet_model_options model_options = {.n_threads = options->n_threads};
+    enum octet_status status =
+        lane->name ? octet_model_open(options->path, &model_options, &lane->model, err)
+                   : octet_fail_memory(err, "a name", 0);
+    if (status == OCTET_OK) status = open_seats(lane, err);
+    if (status == OCTET_OK) {
+        lane->has_thread = pthread_create(&lane->thread, NULL, run, lane) == 0;
+        if (!lane->has_thread) status = octet_fail(err, OCTET_EMEM, "no thread for a model");
+    }
+    if (status == OCTET_OK)
+        *out = lane;
+    else
+        lane_close(lane);
+    return status;
+}
+
+void lane_stop(struct lane *lane) {
+    pthread_mutex_lock(&lane->lock);
+    atomic_store(&lane->stopping, true);
+    pthread_cond_signal(&lane->wake);
+    pthread_mutex_unlock(&lane->lock);
+    if (lane->has_thread) pthread_join(lane->thread, NULL);
+    lane->has_thread = false;
+}
+
+void lane_close(struct lane *lane) {
+    if (!lane) return;
+    lane_stop(lane);
+    for (size_t i = 0; i < lane->n_seats; i++) seat_close(&lane->seats[i]);
+    mem_free(lane->seats);
+    mem_free(lane->sessions);
+    mem_free(lane->spans);
+    mem_free(lane->stepping);
+    octet_model_close(lane->model);
+    pthread_cond_destroy(&lane->wake);
+    pthread_mutex_destroy(&lane->lock);
+    mem_free(lane->name);
+    mem_free(lane);
+}
+
+/* ---- From the HTTP thread -------------------------------------------------------------------- */
+
+const char *lane_name(const struct lane *lane) { return lane->name; }
+const struct octet_model *lane_model(const struct lane *lane) { return lane->model; }
+int32_t lane_n_ctx(const struct lane *lane) { return lane->n_ctx; }
+int32_t lane_n_seats(const struct lane *lane) { return lane->options.n_seats; }
+
+void lane_get_stats(struct lane *lane, struct lane_stats *out) {
+    pthread_mutex_lock(&lane->lock);
+    *out = lane->stats;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_err *err) {
+    if (job->prompt.n == 0) return octet_fail(err, OCTET_EARG, "the prompt is empty");
+    if (job->prompt.n >= (size_t)lane->n_ctx)
+        return octet_fail(err, OCTET_ECONTEXT,
+                          "the prompt has %zu tokens, and the context of this server holds %d with "
+                          "the answer (context_length_exceeded)",
+                          job->prompt.n, lane->n_ctx);
+    pthread_mutex_lock(&lane->lock);
+    const bool full = lane->stats.n_waiting >= (size_t)lane->options.n_queue || lane->stopping;
+    if (full) {
+        lane->stats.n_refused++;
+    } else {
+        job->lane = lane;
+        job->next = NULL;
+        job->submitted = probe_seconds();
+        *lane->last = job;
+        lane->last = &job->next;
+        lane->stats.n_waiting++;
+        lane->stats.n_jobs++;
+        pthread_cond_signal(&lane->wake);
+    }
+    pthread_mutex_unlock(&lane->lock);
+    if (full) return octet_fail(err, OCTET_EUNSUPPORTED, "too many requests wait; try again");
+    return OCTET_OK;
+}

@@ -1,0 +1,49 @@
+/* A model at work: one thread that computes the next token of all its jobs in common steps. New
+ * jobs join at the next step; long prompts are computed in pieces between the steps of the others,
+ * so that nobody stands still. A seat keeps the tokens of its last job, and the next job whose
+ * prompt begins alike takes that seat. */
+#ifndef OCTET_SERVER_LANE_H
+#define OCTET_SERVER_LANE_H
+
+#include "server/http.h"
+#include "server/job.h"
+
+enum { LANE_BUCKETS = 16 };
+
+struct lane_options {
+    const char *name;      // by which clients ask for it
+    const char *path;      // of the model
+    int32_t n_threads;     // 0: one per core
+    int32_t n_ctx;         // of each seat; 0: the default of octet_session_open
+    int32_t kv_type;       // enum octet_kv_type
+    int32_t n_seats;       // jobs computed together
+    int32_t n_queue;       // jobs that may wait
+};
+
+/* Counted since the start. */
+struct lane_stats {
+    uint64_t n_jobs, n_cancelled, n_failed, n_refused;
+    uint64_t prompt_tokens, cached_tokens, generated_tokens;
+    double prefill_s, decode_s; // of steps; those that do both count as decoding
+    size_t n_active, n_waiting;
+    uint64_t ttft[LANE_BUCKETS], gap[LANE_BUCKETS]; // counts, see lane_bucket_s
+    double ttft_sum, gap_sum;
+};
+
+enum octet_status lane_open(const struct lane_options *options, struct http *http,
+                            struct lane **out, struct octet_err *err);
+void lane_stop(struct lane *lane); // cancels what is under way, and waits until it has ended
+void lane_close(struct lane *lane);
+
+const char *lane_name(const struct lane *lane);
+const struct octet_model *lane_model(const struct lane *lane);
+int32_t lane_n_ctx(const struct lane *lane);
+int32_t lane_n_seats(const struct lane *lane);
+void lane_get_stats(struct lane *lane, struct lane_stats *out);
+double lane_bucket_s(size_t i); // upper bound of a bucket in seconds; the last is infinite
+
+/* Takes the job over. EARG: more tokens than the context, or no prompt at all; ECONTEXT likewise;
+ * EUNSUPPORTED: too many jobs wait. The job is then still the caller's. */
+enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_err *err);
+
+#endif

@@ -1,0 +1,292 @@
+/* OpenAI's API: chat and text completions, models. Chunks hold every key that strict clients insist
+ * on, and none that they refuse: "usage" only where it is asked for. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "server/asked.h"
+#include "server/chances.h"
+#include "server/answer.h"
+#include "server/server.h"
+
+enum { DEFAULT_TEXT_TOKENS = 16 };
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+static json_t *finish_json(enum finish finish) {
+    if (finish == FINISH_STOP) return json_string("stop");
+    return finish == FINISH_LENGTH ? json_string("length") : json_null();
+}
+
+static json_t *usage_json(const struct answer *r) {
+    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", (json_int_t)r->prompt_tokens,
+                     "completion_tokens", (json_int_t)r->generated_tokens, "total_tokens",
+                     (json_int_t)(r->prompt_tokens + r->generated_tokens),
+                     "prompt_tokens_details", "cached_tokens", (json_int_t)r->cached_tokens);
+}
+
+static json_t *frame(const struct answer *r, const char *object, json_t *choices) {
+    json_t *const json =
+        json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", r->id, "object", object, "created",
+                  (json_int_t)r->created, "model", lane_name(r->lane), "choices", choices);
+    if (json && r->method) json_object_set_new(json, "fim_method", json_string(r->method));
+    return json;
+}
+
+static const char *chunk_object(const struct answer *r) {
+    return r->chat ? "chat.completion.chunk" : "text_completion";
+}
+
+static json_t *choice_chances(const struct choice *c, size_t from) {
+    const struct token_report *const tokens = c->job ? c->job->tokens : c->tokens;
+    const size_t n = c->job ? c->job->n_tokens : c->n_tokens;
+    if (n <= from) return NULL;
+    const struct octet_model *const model = lane_model(c->answer->lane);
+    return c->answer->chat ? chances_chat(model, tokens + from, n - from)
+                          : chances_text(model, tokens, from, n);
+}
+
+/* A chunk with the delta or text, and the finish reason. */
+static void send_chunk(struct choice *c, json_t *content) {
+    json_t *const choice = json_pack("{s:i, s:o, s:o}", "index", (int)c->index,
+                                     c->answer->chat ? "delta" : "text", content,
+                                     "finish_reason", finish_json(c->finish));
+    json_t *const chances = choice_chances(c, c->n_reported);
+    if (chances) json_object_set_new(choice, "logprobs", chances);
+    if (chances) c->n_reported = c->job ? c->job->n_tokens : c->n_tokens;
+    answer_send_event(c->answer, NULL,
+                     frame(c->answer, chunk_object(c->answer), json_pack("[o]", choice)));
+}
+
+static void stream_begin(struct answer *r) {
+    for (size_t i = 0; i < r->n_choices; i++) {
+        if (r->chat)
+            send_chunk(&r->choices[i], json_pack("{s:s, s:s}", "role", "assistant", "content", ""));
+        else if (r->before)
+            send_chunk(&r->choices[i], json_string(r->before));
+    }
+}
+
+static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
+    json_t *const json = json_stringn(text, n_bytes);
+    send_chunk(c, c->answer->chat ? json_pack("{s:o}", "content", json) : json);
+}
+
+static void stream_done(struct choice *c) {
+    send_chunk(c, c->answer->chat ? json_object() : json_string(""));
+}
+
+static void stream_end(struct answer *r) {
+    if (r->include_usage) {
+        json_t *const json = frame(r, chunk_object(r), json_array());
+        json_object_set_new(json, "usage", usage_json(r));
+        json_object_set_new(json, "timings", answer_timings(r));
+        answer_send_event(r, NULL, json);
+    }
+    static const char done[] = "data: [DONE]\n\n";
+    exchange_piece(r->exchange, done, sizeof done - 1);
+}
+
+static void stream_fail(struct answer *r, const char *text) {
+    answer_send_event(r, NULL,
+                     json_pack("{s:{s:s, s:s, s:n, s:n}}", "error", "message", text, "type",
+                               "server_error", "param", "code"));
+}
+
+static json_t *whole_choice(const struct choice *c) {
+    const struct answer *const r = c->answer;
+    const char *const text = c->text.bytes ? c->text.bytes : "";
+    json_t *json;
+    if (r->chat) {
+        json = json_pack("{s:i, s:{s:s, s:s}, s:o}", "index", (int)c->index, "message", "role",
+                         "assistant", "content", text, "finish_reason", finish_json(c->finish));
+    } else {
+        struct buffer all = {NULL, 0, 0};
+        buffer_append_text(&all, r->before ? r->before : "");
+        buffer_append_text(&all, text);
+        json = json_pack("{s:i, s:s, s:o}", "index", (int)c->index, "text",
+                         all.bytes ? all.bytes : "", "finish_reason", finish_json(c->finish));
+        buffer_free(&all);
+    }
+    json_t *const chances = choice_chances(c, 0);
+    if (json) json_object_set_new(json, "logprobs", chances ? chances : json_null());
+    return json;
+}
+
+static json_t *whole(struct answer *r) {
+    json_t *const choices = json_array();
+    for (size_t i = 0; i < r->n_choices; i++)
+        json_array_append_new(choices, whole_choice(&r->choices[i]));
+    json_t *const json = frame(r, r->chat ? "chat.completion" : "text_completion", choices);
+    if (json) {
+        json_object_set_new(json, "usage", usage_json(r));
+        json_object_set_new(json, "timings", answer_timings(r));
+    }
+    return json;
+}
+
+static const struct dialect dialect = {
+    .stream_type = "text/event-stream",
+    .silence = ":\n\n",
+    .whole = whole,
+    .begin = stream_begin,
+    .text = stream_text,
+    .done = stream_done,
+    .end = stream_end,
+    .fail = stream_fail,
+};
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+static void read_max_tokens(struct body *body, struct job *job, int32_t otherwise) {
+    const int64_t most = body_int(body, "max_tokens", -1, INT32_MAX, otherwise);
+    job->max_tokens = (int32_t)body_int(body, "max_completion_tokens", -1, INT32_MAX, most);
+}
+
+static void read_stream(struct body *body, struct answer *answer) {
+    struct body options = body_inner(body, "stream_options");
+    answer->stream = body_bool(body, "stream", false);
+    answer->include_usage = body_bool(&options, "include_usage", false);
+    if (options.wrong[0]) body_complain(body, "stream_options: %.150s", options.wrong);
+}
+
+static void start_or_refuse(struct body *body, struct answer *answer, struct exchange *exchange,
+                            int status) {
+    if (!body->wrong[0]) {
+        answer_start(answer);
+    } else {
+        if (answer) answer_free(answer);
+        exchange_error(exchange, status, body->wrong);
+    }
+    body_close(body);
+}
+
+static void post_chat(void *user, struct exchange *exchange) {
+    struct server *const server = user;
+    size_t n_bytes;
+    const char *const bytes = exchange_body(exchange, &n_bytes);
+    struct body body;
+    const bool readable = body_open(&body, bytes, n_bytes);
+    struct lane *const lane = readable ? asked_lane(&body, server) : NULL;
+    struct answer *answer = NULL;
+    const int status = readable && !lane ? 404 : 400;
+    if (lane) {
+        const size_t n = (size_t)body_int(&body, "n", 1, ANSWER_MAX_CHOICES, 1);
+        const bool chances = body_bool(&body, "logprobs", false);
+        const int n_tops = (int)body_int(&body, "top_logprobs", 0, JOB_MAX_TOPS, 0);
+        answer = answer_new(server, exchange, lane, &dialect, "chatcmpl-", n);
+        if (!answer) body_complain(&body, "out of memory");
+        for (size_t i = 0; answer && i < n && !body.wrong[0]; i++) {
+            struct job *const job = asked_job(&body, lane, i);
+            if (!job) break;
+            asked_chat(&body, "messages", lane, job);
+            read_max_tokens(&body, job, -1);
+            if (chances) job->n_tops = n_tops;
+            answer_add_job(answer, i, job);
+        }
+        if (answer) answer->chat = true;
+        if (answer) read_stream(&body, answer);
+    }
+    start_or_refuse(&body, answer, exchange, status);
+}
+
+/* A text, a list of ids, or a list of either: (n) of them. */
+static size_t n_prompts(const json_t *prompt) {
+    const json_t *const first = json_array_get(prompt, 0);
+    return json_is_string(first) || json_is_array(first) ? json_array_size(prompt) : 1;
+}
+
+static void echo_prompt(struct body *body, const struct lane *lane, const struct job *job,
+                        struct answer *answer) {
+    struct buffer text = {NULL, 0, 0};
+    const char *bytes;
+    size_t n;
+    for (size_t i = 0; i < job->prompt.n; i++)
+        if (octet_token_bytes(lane_model(lane), job->prompt.ids[i], false, &bytes, &n) ==
+            OCTET_OK)
+            buffer_append(&text, bytes, n);
+    answer->before = text.bytes;
+    if (!text.bytes) body_complain(body, "'echo' of an empty prompt");
+}
+
+static void read_text_jobs(struct body *body, struct lane *lane, struct answer *answer,
+                           const json_t *prompt, size_t n) {
+    const int64_t n_tops = body_int(body, "logprobs", 0, JOB_MAX_TOPS, -1);
+    const bool echo = body_bool(body, "echo", false);
+    const bool several = n_prompts(prompt) > 1 || json_is_string(json_array_get(prompt, 0)) ||
+                         json_is_array(json_array_get(prompt, 0));
+    for (size_t i = 0; i < answer->n_choices && !body->wrong[0]; i++) {
+        struct job *const job = asked_job(body, lane, i % n);
+        if (!job) return;
+        answer_add_job(answer, i, job);
+        asked_prompt(body, several ? json_array_get(prompt, i / n) : prompt, lane, job);
+        if (i == 0) answer->prompt_tokens = job->prompt.n;
+        read_max_tokens(body, job, DEFAULT_TEXT_TOKENS);
+        job->n_tops = (int)n_tops;
+        job->score_prompt = echo && n_tops >= 0;
+        if (echo && i == 0) echo_prompt(body, lane, job, answer);
+    }
+    if (echo && answer->n_choices > n)
+        body_complain(body, "'echo' goes with a single prompt");
+}
+
+static void post_text(void *user, struct exchange *exchange) {
+    struct server *const server = user;
+    size_t n_bytes;
+    const char *const bytes = exchange_body(exchange, &n_bytes);
+    struct body body;
+    const bool readable = body_open(&body, bytes, n_bytes);
+    struct lane *const lane = readable ? asked_lane(&body, server) : NULL;
+    struct answer *answer = NULL;
+    const int status = readable && !lane ? 404 : 400;
+    if (lane) {
+        const json_t *const prompt = body_get(&body, "prompt");
+        const size_t n = (size_t)body_int(&body, "n", 1, ANSWER_MAX_CHOICES, 1);
+        const size_t n_all = n * n_prompts(prompt);
+        if (n_all == 0 || n_all > ANSWER_MAX_CHOICES) {
+            body_complain(&body, "'prompt' holds no prompts, or too many");
+        } else {
+            answer = answer_new(server, exchange, lane, &dialect, "cmpl-", n_all);
+            if (!answer) body_complain(&body, "out of memory");
+        }
+        if (answer) read_text_jobs(&body, lane, answer, prompt, n);
+        if (answer) read_stream(&body, answer);
+    }
+    start_or_refuse(&body, answer, exchange, status);
+}
+
+/* ---- Models ---------------------------------------------------------------------------------- */
+
+static json_t *model_json(const struct server *server, const struct lane *lane) {
+    struct octet_model_info info;
+    octet_model_get_info(lane_model(lane), &info);
+    const json_int_t n_ctx = lane_n_ctx(lane);
+    return json_pack(
+        "{s:s, s:s, s:I, s:s, s:s, s:b, s:I, s:I, s:{s:b, s:b, s:b, s:b}, s:{s:I, s:I, s:I, s:I, "
+        "s:I}}",
+        "id", lane_name(lane), "object", "model", "created",
+        (json_int_t)server_started(server), "owned_by", "llamacpp", "type", "base", "archived", 0,
+        "max_context_length", n_ctx, "max_model_len", n_ctx, "capabilities", "completion_chat", 1,
+        "completion_fim", 0, "function_calling", 0, "vision", 0, "meta", "n_ctx", n_ctx,
+        "n_ctx_train", (json_int_t)info.n_ctx_train, "n_vocab", (json_int_t)info.n_vocab,
+        "n_params", (json_int_t)info.n_params, "size", (json_int_t)info.file_bytes);
+}
+
+static void get_models(void *user, struct exchange *exchange) {
+    const struct server *const server = user;
+    json_t *const list = json_array();
+    for (size_t i = 0; i < server_n_lanes(server); i++)
+        json_array_append_new(list, model_json(server, server_lane(server, i)));
+    server_reply_json(exchange, 200, json_pack("{s:s, s:o}", "object", "list", "data", list));
+}
+
+const struct route openai_routes[] = {
+    {"/v1/chat/completions", HTTP_POST, false, post_chat},
+    {"/chat/completions", HTTP_POST, false, post_chat},
+    {"/v1/completions", HTTP_POST, false, post_text},
+    {"/v1/models", HTTP_GET, false, get_models},
+    {"/models", HTTP_GET, false, get_models},
+    {0},
+};

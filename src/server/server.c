@@ -1,0 +1,184 @@
+/* See server.h. */
+#include "server/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/status.h"
+
+enum { MAX_BODY_BYTES = 32 << 20 };
+static const double grace_seconds = 10;
+
+struct server {
+    struct server_options options;
+    struct http *http;
+    struct lane **lanes; // (n_lanes)
+    size_t n_lanes;
+    struct route *routes;
+    double started;
+    uint64_t n_replies, salt;
+};
+
+static const struct route *const dialects[] = {openai_routes, state_routes};
+
+/* ---- Errors ---------------------------------------------------------------------------------- */
+
+static const char *error_type(int status) {
+    switch (status) {
+    case 400: return "invalid_request_error";
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 429: return "rate_limit_error";
+    case 503: return "unavailable_error";
+    default: return status < 500 ? "invalid_request_error" : "server_error";
+    }
+}
+
+static char *error_body(const char *path, int status, const char *text) {
+    json_t *json;
+    if (strncmp(path, "/api/", 5) == 0)
+        json = json_pack("{s:s}", "error", text);
+    else
+        json = json_pack("{s:{s:s, s:s, s:n, s:i}}", "error", "message", text, "type",
+                         strstr(text, "context_length_exceeded") ? "exceed_context_size_error"
+                                                                 : error_type(status),
+                         "param", "code", status);
+    char *const dumped = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *const copy = dumped ? mem_strdup(dumped, strlen(dumped)) : NULL;
+    free(dumped);
+    json_decref(json);
+    return copy;
+}
+
+int server_http_status(enum octet_status status) {
+    switch (status) {
+    case OCTET_EARG:
+    case OCTET_EFORMAT:
+    case OCTET_ECONTEXT: return 400;
+    case OCTET_EUNSUPPORTED:
+    case OCTET_EMEM: return 503;
+    default: return 500;
+    }
+}
+
+void server_reply_json(struct exchange *exchange, int status, json_t *json) {
+    char *const text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (text)
+        exchange_reply(exchange, status, "application/json", text, strlen(text));
+    else
+        exchange_error(exchange, 500, "out of memory");
+    free(text);
+}
+
+/* ---- Models ---------------------------------------------------------------------------------- */
+
+size_t server_n_lanes(const struct server *server) { return server->n_lanes; }
+struct lane *server_lane(const struct server *server, size_t i) { return server->lanes[i]; }
+
+static bool names_lane(const struct lane *lane, const char *name) {
+    const char *const slash = strrchr(name, '/');
+    if (slash) name = slash + 1;
+    const size_t n = strcspn(name, ":"), n_own = strlen(lane_name(lane));
+    const bool tagged = name[n] == '\0' || strcmp(name + n, ":latest") == 0;
+    return tagged && n == n_own && strncasecmp(name, lane_name(lane), n) == 0;
+}
+
+struct lane *server_find(const struct server *server, const char *name) {
+    for (size_t i = 0; i < server->n_lanes; i++)
+        if (strcmp(lane_name(server->lanes[i]), name) == 0) return server->lanes[i];
+    for (size_t i = 0; i < server->n_lanes; i++)
+        if (names_lane(server->lanes[i], name)) return server->lanes[i];
+    return server->n_lanes == 1 || !name[0] ? server->lanes[0] : NULL;
+}
+
+/* ---- What the dialects share ----------------------------------------------------------------- */
+
+struct http *server_http(const struct server *server) { return server->http; }
+double server_started(const struct server *server) { return server->started; }
+bool server_is_quiet(const struct server *server) { return server->options.quiet; }
+
+const char *server_reply_id(struct server *server, const char *prefix, char *out, size_t cap) {
+    server->n_replies++;
+    snprintf(out, cap, "%s%016llx", prefix,
+             (unsigned long long)((server->salt + server->n_replies) *
+                                  UINT64_C(0x9e3779b97f4a7c15)));
+    return out;
+}
+
+/* ---- Opening and closing --------------------------------------------------------------------- */
+
+static enum octet_status gather_routes(struct server *server, size_t *n, struct octet_err *err) {
+    *n = 0;
+    for (size_t i = 0; i < sizeof dialects / sizeof *dialects; i++)
+        for (const struct route *r = dialects[i]; r->path; r++) (*n)++;
+    server->routes = mem_array(*n, sizeof *server->routes);
+    if (!server->routes) return octet_fail_memory(err, "routes", *n * sizeof *server->routes);
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof dialects / sizeof *dialects; i++)
+        for (const struct route *r = dialects[i]; r->path; r++) server->routes[at++] = *r;
+    return OCTET_OK;
+}
+
+static enum octet_status listen_to(struct server *server, struct octet_err *err) {
+    const struct server_options *const o = &server->options;
+    struct http_options http = {
+        .host = o->host,
+        .port = o->port,
+        .keys = o->keys,
+        .n_keys = o->n_keys,
+        .origins = o->origins,
+        .n_origins = o->n_origins,
+        .names = o->names,
+        .n_names = o->n_names,
+        .max_body_bytes = MAX_BODY_BYTES,
+        .error_body = error_body,
+        .user = server,
+    };
+    enum octet_status status = gather_routes(server, &http.n_routes, err);
+    http.routes = server->routes;
+    return status == OCTET_OK ? http_open(&http, &server->http, err) : status;
+}
+
+enum octet_status server_open(const struct server_options *options, struct server **out,
+                              struct octet_err *err) {
+    *out = NULL;
+    struct server *const server = mem_alloc(sizeof *server);
+    if (!server) return octet_fail_memory(err, "a server", sizeof *server);
+    server->options = *options;
+    server->started = (double)time(NULL);
+    if (getrandom(&server->salt, sizeof server->salt, 0) < 0) server->salt = (uint64_t)time(NULL);
+    server->lanes = mem_array(options->n_models, sizeof *server->lanes);
+    enum octet_status status =
+        server->lanes ? listen_to(server, err) : octet_fail_memory(err, "models", 0);
+    for (size_t i = 0; i < options->n_models && status == OCTET_OK; i++) {
+        status = lane_open(&options->models[i], server->http, &server->lanes[i], err);
+        if (status != OCTET_OK) break;
+        server->n_lanes++;
+        if (options->loaded) options->loaded(options->user, options->models[i].name);
+    }
+    if (status == OCTET_OK)
+        *out = server;
+    else
+        server_close(server);
+    return status;
+}
+
+void server_close(struct server *server) {
+    if (!server) return;
+    for (size_t i = 0; i < server->n_lanes; i++) lane_stop(server->lanes[i]);
+    http_close(server->http); // whose last mail comes from the lanes
+    for (size_t i = 0; i < server->n_lanes; i++) lane_close(server->lanes[i]);
+    mem_free(server->lanes);
+    mem_free(server->routes);
+    mem_free(server);
+}
+
+void server_run(struct server *server) { http_run(server->http, grace_seconds); }
+void server_stop(struct server *server) { http_stop(server->http); }
+int server_port(const struct server *server) { return http_port(server->http); }

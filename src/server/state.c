@@ -1,0 +1,118 @@
+/* What operators look at: health and metrics. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/buffer.h"
+#include "base/probe.h"
+#include "server/server.h"
+
+static void get_health(void *user, struct exchange *exchange) {
+    const struct server *const server = user;
+    size_t n_active = 0, n_waiting = 0;
+    for (size_t i = 0; i < server_n_lanes(server); i++) {
+        struct lane_stats stats;
+        lane_get_stats(server_lane(server, i), &stats);
+        n_active += stats.n_active;
+        n_waiting += stats.n_waiting;
+    }
+    server_reply_json(exchange, 200,
+                      json_pack("{s:s, s:I, s:I}", "status", "ok", "active", (json_int_t)n_active,
+                                "waiting", (json_int_t)n_waiting));
+}
+
+/* ---- Prometheus ------------------------------------------------------------------------------ */
+
+__attribute__((format(printf, 2, 3))) static void add(struct buffer *text, const char *fmt, ...) {
+    char line[256];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    buffer_append_text(text, line);
+}
+
+struct metric {
+    const char *name, *kind, *help;
+    double (*value)(const struct lane_stats *stats);
+};
+
+static double n_jobs(const struct lane_stats *s) { return (double)s->n_jobs; }
+static double n_cancelled(const struct lane_stats *s) { return (double)s->n_cancelled; }
+static double n_failed(const struct lane_stats *s) { return (double)s->n_failed; }
+static double n_refused(const struct lane_stats *s) { return (double)s->n_refused; }
+static double n_prompt(const struct lane_stats *s) { return (double)s->prompt_tokens; }
+static double n_cached(const struct lane_stats *s) { return (double)s->cached_tokens; }
+static double n_generated(const struct lane_stats *s) { return (double)s->generated_tokens; }
+static double prefill_s(const struct lane_stats *s) { return s->prefill_s; }
+static double decode_s(const struct lane_stats *s) { return s->decode_s; }
+static double n_active(const struct lane_stats *s) { return (double)s->n_active; }
+static double n_waiting(const struct lane_stats *s) { return (double)s->n_waiting; }
+
+static const struct metric metrics[] = {
+    {"octet_requests_total", "counter", "answers asked for", n_jobs},
+    {"octet_requests_cancelled_total", "counter", "of which the client went away", n_cancelled},
+    {"octet_requests_failed_total", "counter", "of which ended in an error", n_failed},
+    {"octet_requests_refused_total", "counter", "turned away by a full queue", n_refused},
+    {"octet_prompt_tokens_total", "counter", "tokens of prompts", n_prompt},
+    {"octet_prompt_tokens_cached_total", "counter", "of which needed no computing", n_cached},
+    {"octet_generated_tokens_total", "counter", "tokens of answers that ended", n_generated},
+    {"octet_prefill_seconds_total", "counter", "time of steps with prompts only", prefill_s},
+    {"octet_decode_seconds_total", "counter", "time of steps with answers", decode_s},
+    {"octet_requests_active", "gauge", "being answered", n_active},
+    {"octet_requests_waiting", "gauge", "in the queue", n_waiting},
+};
+
+static void add_histogram(struct buffer *text, const char *name, const char *model,
+                          const uint64_t *buckets, double sum) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < LANE_BUCKETS; i++) {
+        n += buckets[i];
+        if (i + 1 < LANE_BUCKETS)
+            add(text, "%s_bucket{model=\"%s\",le=\"%g\"} %llu\n", name, model, lane_bucket_s(i),
+                (unsigned long long)n);
+    }
+    add(text, "%s_bucket{model=\"%s\",le=\"+Inf\"} %llu\n", name, model, (unsigned long long)n);
+    add(text, "%s_sum{model=\"%s\"} %.6f\n", name, model, sum);
+    add(text, "%s_count{model=\"%s\"} %llu\n", name, model, (unsigned long long)n);
+}
+
+static void get_metrics(void *user, struct exchange *exchange) {
+    const struct server *const server = user;
+    const size_t n = server_n_lanes(server);
+    struct buffer text = {NULL, 0, 0};
+    struct lane_stats stats;
+    for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++) {
+        const struct metric *const m = &metrics[k];
+        add(&text, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->kind);
+        for (size_t i = 0; i < n; i++) {
+            lane_get_stats(server_lane(server, i), &stats);
+            add(&text, "%s{model=\"%s\"} %.9g\n", m->name, lane_name(server_lane(server, i)),
+                m->value(&stats));
+        }
+    }
+    static const char *const names[] = {"octet_time_to_first_token_seconds",
+                                        "octet_time_per_token_seconds"};
+    for (size_t k = 0; k < 2; k++) {
+        add(&text, "# TYPE %s histogram\n", names[k]);
+        for (size_t i = 0; i < n; i++) {
+            struct lane *const lane = server_lane(server, i);
+            lane_get_stats(lane, &stats);
+            add_histogram(&text, names[k], lane_name(lane), k == 0 ? stats.ttft : stats.gap,
+                          k == 0 ? stats.ttft_sum : stats.gap_sum);
+        }
+    }
+    add(&text, "# TYPE octet_exchanges gauge\noctet_exchanges %zu\n",
+        http_n_exchanges(server_http(server)));
+    add(&text, "# TYPE octet_memory_bytes gauge\noctet_memory_bytes %llu\n",
+        (unsigned long long)probe_rss_anon());
+    exchange_reply(exchange, 200, "text/plain; version=0.0.4", text.bytes ? text.bytes : "",
+                   text.n);
+    buffer_free(&text);
+}
+
+const struct route state_routes[] = {
+    {"/health", HTTP_GET, true, get_health},
+    {"/v1/health", HTTP_GET, true, get_health},
+    {"/metrics", HTTP_GET, false, get_metrics},
+    {0},
+};
