@@ -270,7 +270,9 @@ static void add_preamble(struct search *search, struct assembly *file,
 static bool try_repeat(struct search *search, const struct blocks *blocks) {
     struct assembly code = {.text = NULL}, file = {.text = NULL};
     bool entry = false;
-    if (join_blocks(search, blocks, &code, &entry) && entry && !search->failed) {
+    bool joined = join_blocks(search, blocks, &code, &entry);
+    search->failed |= code.failed;
+    if (joined && entry && !search->failed) {
         add_preamble(search, &file, &code);
         for (size_t i = 0; i < code.n_pieces; i++) {
             const struct piece *piece = &code.pieces[i];

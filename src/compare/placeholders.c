@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "compare/score_impl.h"
@@ -190,17 +191,22 @@ static bool fits(const char *line, const char *phrase, enum where where) {
     return false;
 }
 
-/* Two words in capitals are marks, wherever they stand. */
-static bool has_mark(const char *text, size_t n) {
-    static const char *const marks[] = {"TO" "DO", "FIX" "ME"};
-    for (size_t i = 0; i < 2; i++) {
-        size_t n_mark = strlen(marks[i]);
-        const char *at = memmem(text, n, marks[i], n_mark);
-        if (at && (at == text || !is_letter(at[-1])) &&
-            (at + n_mark == text + n || !is_letter(at[n_mark])))
+/* Whether WORD stands by itself in TEXT; EXACT: in the same case. */
+static bool has_word(const char *text, size_t n, const char *word, bool exact) {
+    size_t n_word = strlen(word);
+    for (size_t i = 0; i + n_word <= n; i++) {
+        bool same = exact ? memcmp(text + i, word, n_word) == 0
+                          : strncasecmp(text + i, word, n_word) == 0;
+        if (same && (i == 0 || !is_letter(text[i - 1])) &&
+            (i + n_word == n || !is_letter(text[i + n_word])))
             return true;
     }
     return false;
+}
+
+/* Two words in capitals are marks, wherever they stand. */
+static bool has_mark(const char *text, size_t n) {
+    return has_word(text, n, "TO" "DO", true) || has_word(text, n, "FIX" "ME", true);
 }
 
 static const char *comment_rule(const char *text, size_t n) {
@@ -222,7 +228,33 @@ struct finder {
     bool has_reference, entry_hollow, failed;
     size_t cap;
     int n_searches;
+    struct range *told; // (n_told) of the file, in order: comments that say work is left
+    size_t n_told, cap_told;
 };
+
+static bool add_told(struct finder *finder, size_t begin, size_t end) {
+    void *p = finder->told;
+    if (!mem_reserve(&p, &finder->cap_told, finder->n_told + 1, sizeof *finder->told)) {
+        finder->failed = true;
+        return false;
+    }
+    finder->told = p;
+    finder->told[finder->n_told++] = (struct range){begin, end};
+    return true;
+}
+
+/* Whether a comment in NODE says that work is left. */
+static bool is_told(const struct finder *finder, TSNode node) {
+    size_t low = 0, high = finder->n_told;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (finder->told[middle].begin < ts_node_start_byte(node))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < finder->n_told && finder->told[low].end <= ts_node_end_byte(node);
+}
 
 /* FILE[begin, end), as far as the answer gave it. */
 static bool add_placeholder(struct finder *finder, size_t begin, size_t end, const char *rule) {
@@ -246,8 +278,11 @@ static void search_comments(struct finder *finder, const struct comments *commen
         if (comment->documents) continue;
         for (size_t begin = comment->begin, end; begin < comment->end; begin = end) {
             end = line_end(text, begin, comment->end);
+            size_t stop = trim_end(text, begin, end);
             const char *rule = comment_rule(text + begin, end - begin);
-            if (rule && !add_placeholder(finder, begin, trim_end(text, begin, end), rule)) return;
+            if (rule && !(add_placeholder(finder, begin, stop, rule) &&
+                          add_told(finder, begin, stop)))
+                return;
         }
     }
 }
@@ -316,12 +351,38 @@ static bool see_unit(void *user, const struct syntax_place *place) {
     const char *entry = finder->reader->task->entry;
     bool is_entry = entry && syntax_text_is(syntax, name, entry);
     const char *rule = hollow_rule(syntax, function, is_member(place) && !is_entry);
+    bool told = is_told(finder, place->node);
+    if (!rule && told && !does_work(syntax, body)) rule = "stub body";
     if (!rule || hollow_in_reference(finder, name) ||
-        (!is_entry && may_be_hollow(place, name, &finder->n_searches)))
+        (!is_entry && may_be_hollow(place, name, told, &finder->n_searches)))
         return !finder->failed;
     finder->out->n_hollow_units++;
     finder->entry_hollow |= is_entry;
     return add_placeholder(finder, ts_node_start_byte(body), ts_node_end_byte(body), rule);
+}
+
+/* A file without functions is one unit by itself. */
+static void see_script(struct finder *finder) {
+    const struct syntax *syntax = &finder->extract->syntax;
+    struct reading *out = finder->out;
+    if (out->n_units > 0 || !out->has_code || !syntax->tree) return;
+    out->n_units = 1;
+    if (finder->n_told == 0 || does_work(syntax, ts_tree_root_node(syntax->tree))) return;
+    out->n_hollow_units = 1;
+}
+
+/* SQL, which has no grammar: what neither reads nor makes any rows, and says that work is left. */
+static bool is_sql_stub(const struct finder *finder, const struct comments *comments) {
+    static const char *const words[] = {"from", "values", "with", "create", "update"};
+    const struct assembly *file = &finder->extract->file;
+    if (strcmp(finder->reader->task->language, "sql") != 0 || finder->n_told == 0) return false;
+    for (size_t i = 0, begin = 0; i <= comments->n; i++) {
+        size_t end = i < comments->n ? comments->p[i].begin : file->n_bytes;
+        for (size_t k = 0; k < sizeof words / sizeof words[0]; k++)
+            if (has_word(file->text + begin, end - begin, words[k], false)) return false;
+        if (i < comments->n) begin = comments->p[i].end;
+    }
+    return true;
 }
 
 static bool see_undefined(void *user, size_t begin, size_t end) {
@@ -342,12 +403,15 @@ bool placeholders_find(struct reader *reader, const struct extract *extract,
     search_comments(&finder, comments);
     search_ellipses(&finder);
     if (!finder.failed && !syntax_walk(syntax, see_unit, &finder)) finder.failed = true;
+    see_script(&finder);
     if (!finder.failed && syntax->clean && strcmp(reader->task->language, "python") == 0 &&
         !undefined_names(syntax, see_undefined, &finder))
         finder.failed = true;
+    out->hollow = finder.entry_hollow || is_sql_stub(&finder, comments) ||
+                  (out->n_units > 0 && out->n_hollow_units == out->n_units);
     syntax_free(&finder.reference);
+    mem_free(finder.told);
     if (out->n_placeholders > 0)
         qsort(out->placeholders, out->n_placeholders, sizeof *out->placeholders, by_place);
-    out->hollow = finder.entry_hollow || (out->n_units > 0 && out->n_hollow_units == out->n_units);
     return !finder.failed;
 }

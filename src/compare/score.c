@@ -155,8 +155,9 @@ static bool measure_length(struct reader *reader, const struct extract *extract,
     return ok;
 }
 
-/* Whether the kept code is nothing but comments. */
+/* Whether the kept code is nothing but comments; a hole may have been one. */
 static bool says_nothing(const struct reader *reader, const struct reading *out) {
+    if (reader->task->shape == TASK_HOLE) return false;
     for (size_t i = 0; i < out->n_spans; i++) {
         const struct span *span = &out->spans[i];
         if (span->kind == SPAN_CODE &&
@@ -194,10 +195,16 @@ static bool fill(struct reader *reader, struct extract *extract, const char *fin
     out->parses = out->has_code && (extract->syntax.clean || !extract->syntax.tree);
     out->has_entry = out->has_code && extract_has_entry(reader->task, &extract->syntax);
     out->truncated = is_truncated(reader, extract, finish_reason);
-    bool ok = !comments.failed && make_spans(reader, extract, &comments, out) &&
+    bool failed = comments.failed;
+    if (strcmp(reader->task->language, "sql") == 0 && out->has_code)
+        out->parses = sql_parses(extract->file.text, extract->file.n_bytes, &failed);
+    bool ok = !failed && make_spans(reader, extract, &comments, out) &&
               measure_length(reader, extract, &comments, out) &&
               placeholders_find(reader, extract, &comments, out);
-    if (ok) out->hollow |= says_nothing(reader, out);
+    if (ok && says_nothing(reader, out)) {
+        out->hollow = true;
+        out->n_hollow_units = out->n_units;
+    }
     mem_free(comments.p);
     return ok;
 }

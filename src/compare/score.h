@@ -23,7 +23,8 @@ struct reading {
     size_t n_spans;
     struct placeholder *placeholders;
     size_t n_placeholders;
-    size_t n_units, n_hollow_units; // functions and methods of the lenient code, the answer's own
+    /* Functions and methods of the lenient code, the answer's own; a file without any is one. */
+    size_t n_units, n_hollow_units;
     bool hollow; // the entry's body, or every unit's, or all the code, does nothing
     bool has_code, truncated, parses, has_entry; // parses: false only if seen not to
     bool structure_checked; // false: no grammar, or too long; units are not known

@@ -3,7 +3,6 @@
 #include <ctype.h>
 #include <stdint.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/mem.h"
 #include "compare/score_impl.h"
@@ -108,96 +107,6 @@ bool assembly_range(const struct assembly *file, size_t begin, size_t end, struc
     return out->begin < out->end;
 }
 
-/* ---- Lines ----------------------------------------------------------------------------------- */
-
-static bool starts_with(const char *text, size_t n, const char *word) {
-    size_t n_word = strlen(word);
-    return n >= n_word && memcmp(text, word, n_word) == 0;
-}
-
-/* What lines of programs begin with, as sentences do not. */
-static const char *const openers[] = {
-    "def ",      "class ",    "import ",    "from ",     "async ",    "@",        "#include",
-    "#define",   "#!",        "#if",        "#pragma",   "function ", "function*", "const ",
-    "let ",      "var ",      "export ",    "package ",  "func ",     "type ",    "use ",
-    "fn ",       "pub ",      "public ",    "private ",  "protected ", "static ", "int ",
-    "void ",     "bool ",     "char ",      "long ",     "double ",   "float ",   "size_t ",
-    "unsigned ", "auto ",     "std::",      "struct ",   "enum ",     "union ",   "typedef ",
-    "template",  "using ",    "namespace ", "return ",   "return;",   "if ",      "if(",
-    "for ",      "for(",      "while ",     "while(",    "with ",     "try:",     "try {",
-    "impl ",     "trait ",    "mod ",       "extern ",   "interface ", "final ",  "abstract ",
-    "assert ",   "print(",    "console.",   "module.",   "raise ",    "lambda ",  "pass",
-    "/*",        "//",
-};
-static const char *const sql_openers[] = {
-    "select ", "select\n", "with ",  "create ", "insert ",  "update ", "delete ", "pragma ",
-    "drop ",   "alter ",   "begin;", "begin ",  "replace ", "--",
-};
-static const char *const shell_openers[] = {
-    "echo ", "cd ", "set -", "awk ", "sed ", "grep ", "find ", "cat ", "sort ", "mkdir ", "local ",
-    "printf ", "read ", "case ", "curl ", "tar ", "ls ", "cut ", "head ", "tail ", "wc ", "tr ",
-};
-
-static bool opens(const char *line, size_t n, const char *const *words, size_t n_words, bool fold) {
-    for (size_t i = 0; i < n_words; i++) {
-        size_t n_word = strlen(words[i]);
-        if (fold ? n >= n_word && strncasecmp(line, words[i], n_word) == 0
-                 : starts_with(line, n, words[i]))
-            return true;
-    }
-    return false;
-}
-
-/* `name.part[i]` and then an operator: an assignment or a call. */
-static bool is_assignment_or_call(const char *line, size_t n) {
-    size_t i = 0;
-    if (n == 0 || !(isalpha((unsigned char)line[0]) || line[0] == '_' || line[0] == '$'))
-        return false;
-    while (i < n && (isalnum((unsigned char)line[i]) || strchr("_.$[]\"'", line[i])))
-        i++;
-    if (i < n && line[i] == '(') return memchr(line, ')', n) || line[n - 1] == '(';
-    if (i < n && line[i] == ',') return memchr(line, '=', n) != NULL;
-    i = skip_blanks(line, i, n);
-    if (i < n && strchr("+-*/|&:%", line[i])) i++;
-    return i < n && line[i] == '=';
-}
-
-#define COUNT(array) (sizeof(array) / sizeof(array)[0])
-
-bool line_is_code(const struct reader *reader, size_t begin) {
-    const char *text = reader->answer;
-    size_t end = line_end(text, begin, reader->n_bytes);
-    bool newline = end > begin && text[end - 1] == '\n';
-    begin = skip_blanks(text, begin, end);
-    const char *line = text + begin;
-    size_t n = trim_end(text, begin, end) - begin;
-    if (n == 0) return false;
-    size_t n_open = n + newline; // "SELECT" alone on its line
-    if (strcmp(reader->task->language, "sql") == 0)
-        return opens(line, n_open, sql_openers, COUNT(sql_openers), true);
-    if (strcmp(reader->task->language, "shell") == 0 &&
-        opens(line, n, shell_openers, COUNT(shell_openers), false))
-        return true;
-    // "if you want, ..." and "for this, ..." end like sentences.
-    if (strchr(".!?", line[n - 1]) && !memchr(line, '(', n) && !memchr(line, '=', n))
-        return false;
-    if (opens(line, n, openers, COUNT(openers), false)) return true;
-    if (strchr("{};", line[n - 1])) return true;
-    return is_assignment_or_call(line, n);
-}
-
-/* A line at the margin that people write: words, and the end of a sentence. */
-static bool line_is_prose(const struct reader *reader, size_t begin, size_t end) {
-    const char *text = reader->answer;
-    size_t stop = trim_end(text, begin, end), n_words = 0;
-    if (stop == begin || line_is_code(reader, begin)) return false;
-    if (text[begin] == '#' || text[begin] == '*' || text[begin] == '-') n_words++;
-    else if (!isalpha((unsigned char)text[begin]) && text[begin] > 0) return false;
-    for (size_t i = begin; i < stop; i++)
-        if (isalpha((unsigned char)text[i]) && (i == begin || text[i - 1] == ' ')) n_words++;
-    return n_words >= 4 || (n_words >= 2 && strchr(".:!?", text[stop - 1]));
-}
-
 /* ---- Fences ---------------------------------------------------------------------------------- */
 
 static void blocks_add(struct blocks *blocks, struct block block) {
@@ -299,28 +208,40 @@ static size_t find_prose(const struct reader *reader, struct range range, size_t
     return range.end;
 }
 
+/* Whether RANGE is a whole file; if it is not, *CUT is where it may have to end earlier. */
+static bool is_whole(struct reader *reader, struct range range, size_t indent, size_t *cut,
+                     bool *failed) {
+    struct assembly file = {.text = NULL};
+    struct syntax syntax;
+    assembly_take_lines(&file, reader->answer, range, indent, "");
+    syntax_parse(reader->grammar, file.text, file.n_bytes, &reader->budget, &syntax);
+    bool clean = syntax.clean;
+    *failed |= file.failed || syntax.failed;
+    *cut = range.begin;
+    if (!clean && syntax.tree) *cut = cut_before_error(&file, &syntax, reader, range);
+    syntax_free(&syntax);
+    assembly_free(&file);
+    return clean;
+}
+
 /* The end of the longest code that begins RANGE; range.begin if there is none. */
 static size_t run_end(struct reader *reader, struct range range, size_t indent, bool *failed) {
+    if (strcmp(reader->task->language, "sql") == 0) return sql_end(reader, range);
     if (!reader->grammar) return find_prose(reader, range, indent);
     if (range.end - range.begin > SYNTAX_MAX_BYTES) range.end = range.begin + SYNTAX_MAX_BYTES;
-    size_t prose = find_prose(reader, range, indent);
+    size_t prose = find_prose(reader, range, indent), cut;
+    // In the shell every sentence is a command, so the first that nothing is open before ends it.
+    bool shell = strcmp(reader->task->language, "shell") == 0;
+    for (int i = 0; i < MAX_CUTS && shell && prose < range.end && !*failed; i++) {
+        if (is_whole(reader, (struct range){range.begin, prose}, indent, &cut, failed))
+            return prose;
+        prose = find_prose(reader, (struct range){prose, range.end}, indent);
+    }
     for (int i = 0; i < MAX_CUTS && range.end > range.begin && !*failed; i++) {
-        struct assembly file = {.text = NULL};
-        struct syntax syntax;
-        assembly_take_lines(&file, reader->answer, range, indent, "");
-        syntax_parse(reader->grammar, file.text, file.n_bytes, &reader->budget, &syntax);
-        bool clean = syntax.clean;
-        *failed |= file.failed || syntax.failed;
-        size_t next = range.begin;
-        if (!clean && prose < range.end)
-            next = prose;
-        else if (!clean && syntax.tree)
-            next = cut_before_error(&file, &syntax, reader, range);
-        syntax_free(&syntax);
-        assembly_free(&file);
-        if (clean) return range.end;
-        if (next >= range.end) break;
-        range.end = next;
+        if (is_whole(reader, range, indent, &cut, failed)) return range.end;
+        if (prose < range.end) cut = prose;
+        if (cut >= range.end) break;
+        range.end = cut;
     }
     return range.begin;
 }
@@ -328,16 +249,21 @@ static size_t run_end(struct reader *reader, struct range range, size_t indent, 
 void blocks_find_runs(struct reader *reader, struct range range, struct blocks *out) {
     const char *text = reader->answer;
     int n_tries = 0;
+    size_t head = range.begin; // of the comments right before the line
     for (size_t begin = range.begin, end; begin < range.end && !out->failed; begin = end) {
         end = line_end(text, begin, range.end);
-        if (!line_is_code(reader, begin) || n_tries >= MAX_RUNS) continue;
+        if (!line_is_code(reader, begin) || n_tries >= MAX_RUNS) {
+            if (!line_is_hash_comment(reader, begin)) head = end;
+            continue;
+        }
         n_tries++;
         size_t indent = skip_blanks(text, begin, end) - begin;
         size_t stop = run_end(reader, (struct range){begin, range.end}, indent, &out->failed);
         stop = trim_end(text, begin, stop);
-        if (stop <= begin) continue;
-        stop = line_end(text, stop, range.end);
-        blocks_add(out, (struct block){{begin, stop}, indent, TAG_NONE, true});
-        end = stop;
+        if (stop > begin) {
+            end = line_end(text, stop, range.end);
+            blocks_add(out, (struct block){{head, end}, indent, TAG_NONE, true});
+        }
+        head = end;
     }
 }

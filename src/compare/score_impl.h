@@ -41,6 +41,9 @@ size_t assembly_origin(const struct assembly *assembly, size_t at);
 /* The bytes of the answer that FILE[begin, end) spans; false if it holds none. */
 bool assembly_range(const struct assembly *file, size_t begin, size_t end, struct range *out);
 
+/* False: SQLite can not read it as SQL. *FAILED: out of memory. */
+bool sql_parses(const char *text, size_t n_bytes, bool *failed);
+
 struct reader {
     const struct task *task;
     const struct grammar *grammar; // NULL: nothing is known about the language's structure
@@ -66,8 +69,16 @@ struct blocks {
 void blocks_find_fences(const struct reader *reader, struct blocks *out);
 /* Parts of RANGE that are code without being marked as such, in order. */
 void blocks_find_runs(struct reader *reader, struct range range, struct blocks *out);
-/* Whether the line from BEGIN on looks like one of code, or of text for people. */
+
+/* Whether the line from BEGIN on looks like one of code. */
 bool line_is_code(const struct reader *reader, size_t begin);
+/* Whether it is a comment of a language where those look like Markdown's titles. */
+bool line_is_hash_comment(const struct reader *reader, size_t begin);
+/* Whether the line at the margin is one that people write: words, and the end of a sentence. */
+bool line_is_prose(const struct reader *reader, size_t begin, size_t end);
+/* The end of the SQL that begins RANGE: statements go on over clauses up to a semicolon, or to an
+ * empty line and something that is no clause. */
+size_t sql_end(const struct reader *reader, struct range range);
 
 /* What became of the answer. */
 struct extract {
@@ -99,10 +110,14 @@ bool placeholders_find(struct reader *reader, const struct extract *extract,
 /* The rule that the body of FUNCTION breaks when it does nothing, else NULL. A MEMBER of a class
  * may return a constant, and so may a function without parameters. */
 const char *hollow_rule(const struct syntax *syntax, TSNode function, bool member);
+/* Whether code within NODE does more than declare, assign, print and hand back what has a name or
+ * stands there: calls, choices, loops, arithmetic. */
+bool does_work(const struct syntax *syntax, TSNode node);
 /* Whether it is common for the function at PLACE to do nothing: abstract methods, protocols,
- * overloads, constructors, methods that derived classes of the same file are to replace.
- * *N_SEARCHES counts searches of the whole file, which are limited. */
-bool may_be_hollow(const struct syntax_place *place, TSNode name, int *n_searches);
+ * overloads, methods that derived classes of the same file are to replace, and constructors, unless
+ * a comment TOLD that work is left. *N_SEARCHES counts searches of the whole file, which are
+ * limited. */
+bool may_be_hollow(const struct syntax_place *place, TSNode name, bool told, int *n_searches);
 /* Python names that are called and can not be bound; each is told to FOUND. False: no memory. */
 typedef bool (*name_fn)(void *user, size_t begin, size_t end);
 bool undefined_names(const struct syntax *syntax, name_fn found, void *user);

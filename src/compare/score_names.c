@@ -47,8 +47,12 @@ static bool see_use(void *user, const struct syntax_place *place) {
         return false;
     }
     if (place->role != ROLE_IDENTIFIER) return true;
-    bool called = place->field && strcmp(place->field, "function") == 0 && place->depth > 0 &&
-                  syntax_role(place->syntax->grammar, place->path[place->depth - 1]) == ROLE_CALL;
+    bool called = false;
+    if (place->depth > 0 &&
+        syntax_role(place->syntax->grammar, place->path[place->depth - 1]) == ROLE_CALL) {
+        const char *field = syntax_place_field(place);
+        called = field && strcmp(field, "function") == 0;
+    }
     size_t begin = ts_node_start_byte(place->node), end = ts_node_end_byte(place->node);
     const char *name = place->syntax->text + begin;
     if (called && (syntax_text_is(place->syntax, place->node, "exec") ||

@@ -106,6 +106,75 @@ const char *hollow_rule(const struct syntax *syntax, TSNode function, bool membe
     return !member && has_parameters(syntax, function) ? "constant return" : NULL;
 }
 
+/* ---- Work ------------------------------------------------------------------------------------ */
+
+/* What is no work by itself; all that is not listed is. */
+static bool is_idle_type(const char *type) {
+    static const char types[] =
+        " module program translation_unit block statement_block compound_statement"
+        " constructor_body source_file argument_list arguments expression_list pair"
+        " attribute member_expression field_expression property_identifier field_identifier this"
+        " type type_identifier primitive_type sized_type_specifier integral_type boolean_type"
+        " floating_point_type init_declarator pointer_declarator array_declarator"
+        " local_variable_declaration short_var_declaration let_declaration mutable_specifier"
+        " parenthesized_expression unary_operator unary_expression escape_sequence preproc_include"
+        " import_statement import_from_statement dotted_name aliased_import"
+        " system_lib_string string_content string_start string_end string_fragment"
+        " template_substitution interpolation command_name word simple_expansion"
+        " variable_assignment variable_name shorthand_property_identifier ";
+    size_t n = strlen(type);
+    for (const char *at = types; (at = strstr(at, type)); at++)
+        if (at[-1] == ' ' && at[n] == ' ') return true;
+    return false;
+}
+
+/* A call that prints or ends the program; its arguments may still be work. */
+static bool is_idle_call(const struct syntax *syntax, TSNode call) {
+    static const char *const names[] = {"print", "printf", "puts", "echo", "console.log", "exit",
+                                        "fmt.Println", "set", "true", ":"};
+    TSNode name = syntax_field(call, "function");
+    if (ts_node_is_null(name)) name = syntax_field(call, "name");
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !ts_node_is_null(name); i++)
+        if (syntax_text_is(syntax, name, names[i])) return true;
+    return false;
+}
+
+static bool is_work(const struct syntax *syntax, TSNode node) {
+    if (!ts_node_is_named(node)) return false;
+    switch (syntax_role(syntax->grammar, node)) {
+    case ROLE_BINDING:
+    case ROLE_WRAPPER:
+    case ROLE_COMMENT:
+    case ROLE_STRING:
+    case ROLE_CONSTANT:
+    case ROLE_COLLECTION:
+    case ROLE_STATEMENT:
+    case ROLE_NOTHING:
+    case ROLE_RETURN:
+    case ROLE_MEMBERS:
+    case ROLE_IDENTIFIER: return false;
+    case ROLE_CALL: return !is_idle_call(syntax, node);
+    default: break;
+    }
+    const char *type = ts_node_type(node);
+    if (strcmp(type, "command") == 0) return !is_idle_call(syntax, node);
+    return !is_idle_type(type);
+}
+
+bool does_work(const struct syntax *syntax, TSNode node) {
+    TSTreeCursor cursor = ts_tree_cursor_new(node);
+    bool work = false, more = ts_tree_cursor_goto_first_child(&cursor);
+    while (more && !work) {
+        TSNode at = ts_tree_cursor_current_node(&cursor);
+        work = is_work(syntax, at);
+        if (work || ts_tree_cursor_goto_first_child(&cursor)) continue;
+        while (more && !ts_tree_cursor_goto_next_sibling(&cursor))
+            more = ts_tree_cursor_goto_parent(&cursor);
+    }
+    ts_tree_cursor_delete(&cursor);
+    return work;
+}
+
 /* ---- Where it is meant ----------------------------------------------------------------------- */
 
 /* Whether NODE's source before its body says WORD. */
@@ -117,11 +186,13 @@ static bool head_says(const struct syntax *syntax, TSNode node, const char *word
 }
 
 static bool is_constructor(const struct syntax_place *place, TSNode name) {
+    static const char *const names[] = {"__init__", "__post_init__", "__del__", "__enter__",
+                                        "__exit__", "__aenter__", "__aexit__",
+                                        "__init_subclass__", "constructor"};
     const struct syntax *syntax = place->syntax;
-    size_t begin = ts_node_start_byte(name);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (syntax_text_is(syntax, name, names[i])) return true;
     if (strcmp(ts_node_type(place->node), "constructor_declaration") == 0) return true;
-    if (syntax_text_is(syntax, name, "constructor")) return true;
-    if (node_bytes(name) > 4 && memcmp(syntax->text + begin, "__", 2) == 0) return true;
     // C++: a definition without a type; C has always had one.
     return strcmp(ts_node_type(place->node), "function_definition") == 0 &&
            !ts_node_is_null(syntax_field(place->node, "declarator")) &&
@@ -136,9 +207,11 @@ struct base_search {
 
 static bool see_bases(void *user, const struct syntax_place *place) {
     struct base_search *search = user;
-    bool bases = place->role == ROLE_BASES ||
-                 (place->field && strcmp(place->field, "superclasses") == 0);
-    if (!bases) return true;
+    if (place->role != ROLE_BASES) { // Python's are arguments
+        if (strcmp(ts_node_type(place->node), "argument_list") != 0) return true;
+        const char *field = syntax_place_field(place);
+        if (!field || strcmp(field, "superclasses") != 0) return true;
+    }
     size_t begin = ts_node_start_byte(place->node), n = node_bytes(place->node);
     search->found = memmem(place->syntax->text + begin, n, search->name, search->n_name) != NULL;
     return !search->found;
@@ -156,10 +229,10 @@ static bool is_base(const struct syntax *syntax, TSNode class_node) {
     return search.found;
 }
 
-bool may_be_hollow(const struct syntax_place *place, TSNode name, int *n_searches) {
+bool may_be_hollow(const struct syntax_place *place, TSNode name, bool told, int *n_searches) {
     static const char *const marks[] = {"abstract", "overload", "virtual ", "default "};
     const struct syntax *syntax = place->syntax;
-    if (is_constructor(place, name)) return true;
+    if (is_constructor(place, name)) return !told;
     TSNode head = place->node;
     size_t depth = place->depth;
     if (depth > 0 && syntax_role(syntax->grammar, place->path[depth - 1]) == ROLE_WRAPPER)

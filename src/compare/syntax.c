@@ -352,6 +352,10 @@ static int advance(TSTreeCursor *cursor, TSNode **path, size_t *depth, size_t *c
     return 1;
 }
 
+const char *syntax_place_field(const struct syntax_place *place) {
+    return ts_tree_cursor_current_field_name(place->cursor);
+}
+
 bool syntax_walk(const struct syntax *syntax, syntax_visit visit, void *user) {
     if (!syntax->tree) return true;
     TSTreeCursor cursor = ts_tree_cursor_new(ts_tree_root_node(syntax->tree));
@@ -363,7 +367,7 @@ bool syntax_walk(const struct syntax *syntax, syntax_visit visit, void *user) {
         struct syntax_place place = {syntax,
                                      node,
                                      syntax_role(syntax->grammar, node),
-                                     ts_tree_cursor_current_field_name(&cursor),
+                                     &cursor,
                                      path,
                                      depth};
         if (!visit(user, &place)) break;
@@ -420,12 +424,13 @@ void syntax_parse(const struct grammar *grammar, const char *text, size_t n_byte
     ts_parser_delete(parser);
     if (out->tree) {
         TSNode root = ts_tree_root_node(out->tree);
-        if (ts_node_has_error(root))
+        bool broken = ts_node_has_error(root);
+        if (broken) // may be at the end, where something is missing
             out->first_error = find_error(root);
         else if (strcmp(grammar->language, "python") == 0 &&
                  !syntax_walk(out, see_empty_block, &out->first_error))
             out->failed = true;
-        out->clean = out->first_error == n_bytes;
+        out->clean = !broken && out->first_error == n_bytes;
         collect(out, root, (TSNode){.tree = NULL}, false, 0);
     }
     budget->seconds -= probe_seconds() - begin;

@@ -56,7 +56,7 @@ struct syntax {
     TSTree *tree;  // NULL: no grammar, text too long, or out of time
     bool clean;    // it was parsed, without any error
     bool failed;   // out of memory
-    size_t first_error; // where; n_bytes if there is none
+    size_t first_error; // where; n_bytes if there is none, or something is missing at the end
     struct definition *definitions;
     size_t n_definitions, cap_definitions;
 };
@@ -89,10 +89,12 @@ struct syntax_place {
     const struct syntax *syntax;
     TSNode node;
     enum role role;
-    const char *field; // of the parent, or NULL
+    const TSTreeCursor *cursor;
     const TSNode *path;
     size_t depth;
 };
+/* Which field of its parent the node is, or NULL; takes time where nodes are nested deep. */
+const char *syntax_place_field(const struct syntax_place *place);
 typedef bool (*syntax_visit)(void *user, const struct syntax_place *place); // false: stop
 bool syntax_walk(const struct syntax *syntax, syntax_visit visit, void *user);
 
