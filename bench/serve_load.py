@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Many clients at once: octet serve beside llama.cpp's server, or alone.
 
-    serve_load.py MODEL.gguf --octet build/octet [--peer LLAMA_SERVER] [--clients 32]
-                  [--seconds 60] [--rounds 3] [--tokens 128] [--check]
+    serve_load.py MODEL.gguf --octet build/octet [--peer LLAMA_SERVER]
+                  [--clients 32] [--seconds 60] [--rounds 3] [--tokens 128] [--check]
 
 Each client streams one text completion after another with a prompt of its own (greedy, no end
 token). Servers run one at a time, alternating, and are started anew in each round. Prints tokens/s,
-gaps between tokens and memory of each round, medians, and the ratio. With --check the texts of octet
-are compared with those of the same requests sent alone.
+gaps between tokens and memory of each round, medians, and the ratio. With --check the texts of
+octet are compared with those of the same requests sent alone.
 """
 import argparse
 import asyncio
