@@ -49,7 +49,18 @@ step_release() {
 # Without a build there is nothing to run; what failed is counted once.
 step_build() {
     check "build-$flavour" make "$build/$flavour/octet" "tests-$flavour" || skip="$skip unit cli"
+    check unique-names names_are_unique
     make grammars || true # without a network, what needs them is left out
+}
+
+# The linker takes the first of two functions of the same name from archives, without a word.
+names_are_unique() {
+    local twice
+    twice=$(for part in "$build/$flavour"/lib{octet,compare,server}.a "$build/$flavour/cli"; do
+        find "$part" -name '*.[ao]' -exec nm --defined-only -g {} + 2>/dev/null |
+            awk 'NF == 3 && $2 ~ /[TDBR]/ { print $3 }' | grep -v '^__' | sort -u
+    done | sort | uniq -d)
+    [ -z "$twice" ] || { echo "defined twice: $twice"; return 1; }
 }
 
 # Unit tests report through cmocka: an "[       OK ]" line per test, the number of failures last.

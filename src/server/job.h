@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 #include "octet.h"
-#include "server/http.h"
+#include "server/httpd.h"
 
 enum { JOB_MAX_STOPS = 64, JOB_MAX_TOPS = 20 };
 

@@ -17,7 +17,7 @@ enum { ROWS_ALONE = 512, ROWS_BESIDE = 96 };
 
 struct lane {
     struct lane_options options;
-    struct http *http;
+    struct httpd *http;
     char *name;
     struct octet_model *model;
     int32_t n_ctx;
@@ -84,7 +84,7 @@ static void post(struct lane *lane, struct job *job) {
     if (job->unread.posted) return;
     job->unread.posted = true;
     job->mail = (struct mail){.fn = deliver, .arg = job};
-    http_post(lane->http, &job->mail);
+    httpd_post(lane->http, &job->mail);
 }
 
 static bool add_report(struct job *job, const struct token_report *report) {
@@ -364,7 +364,7 @@ static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
     return status;
 }
 
-enum octet_status lane_open(const struct lane_options *options, struct http *http,
+enum octet_status lane_open(const struct lane_options *options, struct httpd *http,
                             struct lane **out, struct octet_err *err) {
     *out = NULL;
     struct lane *const lane = mem_alloc(sizeof *lane);

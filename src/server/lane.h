@@ -5,7 +5,7 @@
 #ifndef OCTET_SERVER_LANE_H
 #define OCTET_SERVER_LANE_H
 
-#include "server/http.h"
+#include "server/httpd.h"
 #include "server/job.h"
 
 enum { LANE_BUCKETS = 16 };
@@ -30,7 +30,7 @@ struct lane_stats {
     double ttft_sum, gap_sum;
 };
 
-enum octet_status lane_open(const struct lane_options *options, struct http *http,
+enum octet_status lane_open(const struct lane_options *options, struct httpd *http,
                             struct lane **out, struct octet_err *err);
 void lane_stop(struct lane *lane); // cancels what is under way, and waits until it has ended
 void lane_close(struct lane *lane);

@@ -283,10 +283,10 @@ static void get_models(void *user, struct exchange *exchange) {
 }
 
 const struct route openai_routes[] = {
-    {"/v1/chat/completions", HTTP_POST, false, post_chat},
-    {"/chat/completions", HTTP_POST, false, post_chat},
-    {"/v1/completions", HTTP_POST, false, post_text},
-    {"/v1/models", HTTP_GET, false, get_models},
-    {"/models", HTTP_GET, false, get_models},
+    {"/v1/chat/completions", HTTPD_POST, false, post_chat},
+    {"/chat/completions", HTTPD_POST, false, post_chat},
+    {"/v1/completions", HTTPD_POST, false, post_text},
+    {"/v1/models", HTTPD_GET, false, get_models},
+    {"/models", HTTPD_GET, false, get_models},
     {0},
 };

@@ -15,7 +15,7 @@ static const double grace_seconds = 10;
 
 struct server {
     struct server_options options;
-    struct http *http;
+    struct httpd *http;
     struct lane **lanes; // (n_lanes)
     size_t n_lanes;
     struct route *routes;
@@ -99,7 +99,7 @@ struct lane *server_find(const struct server *server, const char *name) {
 
 /* ---- What the dialects share ----------------------------------------------------------------- */
 
-struct http *server_http(const struct server *server) { return server->http; }
+struct httpd *server_httpd(const struct server *server) { return server->http; }
 double server_started(const struct server *server) { return server->started; }
 bool server_is_quiet(const struct server *server) { return server->options.quiet; }
 
@@ -127,7 +127,7 @@ static enum octet_status gather_routes(struct server *server, size_t *n, struct 
 
 static enum octet_status listen_to(struct server *server, struct octet_err *err) {
     const struct server_options *const o = &server->options;
-    struct http_options http = {
+    struct httpd_options http = {
         .host = o->host,
         .port = o->port,
         .keys = o->keys,
@@ -142,7 +142,7 @@ static enum octet_status listen_to(struct server *server, struct octet_err *err)
     };
     enum octet_status status = gather_routes(server, &http.n_routes, err);
     http.routes = server->routes;
-    return status == OCTET_OK ? http_open(&http, &server->http, err) : status;
+    return status == OCTET_OK ? httpd_open(&http, &server->http, err) : status;
 }
 
 enum octet_status server_open(const struct server_options *options, struct server **out,
@@ -172,13 +172,13 @@ enum octet_status server_open(const struct server_options *options, struct serve
 void server_close(struct server *server) {
     if (!server) return;
     for (size_t i = 0; i < server->n_lanes; i++) lane_stop(server->lanes[i]);
-    http_close(server->http); // whose last mail comes from the lanes
+    httpd_close(server->http); // whose last mail comes from the lanes
     for (size_t i = 0; i < server->n_lanes; i++) lane_close(server->lanes[i]);
     mem_free(server->lanes);
     mem_free(server->routes);
     mem_free(server);
 }
 
-void server_run(struct server *server) { http_run(server->http, grace_seconds); }
-void server_stop(struct server *server) { http_stop(server->http); }
-int server_port(const struct server *server) { return http_port(server->http); }
+void server_run(struct server *server) { httpd_run(server->http, grace_seconds); }
+void server_stop(struct server *server) { httpd_stop(server->http); }
+int server_port(const struct server *server) { return httpd_port(server->http); }

@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "server/http.h"
+#include "server/httpd.h"
 #include "server/lane.h"
 
 struct server_options {
@@ -14,7 +14,7 @@ struct server_options {
     size_t n_models;
     char **keys; // (n_keys)
     size_t n_keys;
-    const char *const *origins, *const *names; // see http_options
+    const char *const *origins, *const *names; // see httpd_options
     size_t n_origins, n_names;
     bool quiet; // no line per request
     void (*loaded)(void *user, const char *name); // told per model; or NULL
@@ -31,7 +31,7 @@ int server_port(const struct server *server);
 
 /* ---- For the dialects ------------------------------------------------------------------------ */
 
-struct http *server_http(const struct server *server);
+struct httpd *server_httpd(const struct server *server);
 size_t server_n_lanes(const struct server *server);
 struct lane *server_lane(const struct server *server, size_t i);
 /* The model that NAME means: the only one whatever it is called; else by name, also with ":latest"

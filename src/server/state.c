@@ -102,7 +102,7 @@ static void get_metrics(void *user, struct exchange *exchange) {
         }
     }
     add(&text, "# TYPE octet_exchanges gauge\noctet_exchanges %zu\n",
-        http_n_exchanges(server_http(server)));
+        httpd_n_exchanges(server_httpd(server)));
     add(&text, "# TYPE octet_memory_bytes gauge\noctet_memory_bytes %llu\n",
         (unsigned long long)probe_rss_anon());
     exchange_reply(exchange, 200, "text/plain; version=0.0.4", text.bytes ? text.bytes : "",
@@ -111,8 +111,8 @@ static void get_metrics(void *user, struct exchange *exchange) {
 }
 
 const struct route state_routes[] = {
-    {"/health", HTTP_GET, true, get_health},
-    {"/v1/health", HTTP_GET, true, get_health},
-    {"/metrics", HTTP_GET, false, get_metrics},
+    {"/health", HTTPD_GET, true, get_health},
+    {"/v1/health", HTTPD_GET, true, get_health},
+    {"/metrics", HTTPD_GET, false, get_metrics},
     {0},
 };

@@ -1,6 +1,6 @@
-/* See http.h. A client that leaves is noticed by watching its socket for the other side's close,
+/* See httpd.h. A client that leaves is noticed by watching its socket for the other side's close,
  * since libevent itself does not read from a connection while it answers. */
-#include "server/http.h"
+#include "server/httpd.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,8 +28,8 @@
 /* Clients keep connections for 90 s and reuse them; ours must not be the first to let go. */
 enum { IDLE_SECONDS = 120, SILENCE_SECONDS = 5, MAX_HEADER_BYTES = 64 * 1024, MAX_PATH = 256 };
 
-struct http {
-    struct http_options options;
+struct httpd {
+    struct httpd_options options;
     struct event_base *base;
     struct evhttp *evhttp;
     struct event *mail, *grace;
@@ -44,7 +44,7 @@ struct http {
 };
 
 struct exchange {
-    struct http *http;
+    struct httpd *http;
     struct evhttp_request *request;
     struct event *closed;
     struct exchange *next, **link;
@@ -58,7 +58,7 @@ struct exchange {
 
 /* ---- Mail from other threads ----------------------------------------------------------------- */
 
-void http_post(struct http *http, struct mail *mail) {
+void httpd_post(struct httpd *http, struct mail *mail) {
     mail->next = NULL;
     pthread_mutex_lock(&http->lock);
     *http->last = mail;
@@ -67,11 +67,11 @@ void http_post(struct http *http, struct mail *mail) {
     event_active(http->mail, EV_READ, 0);
 }
 
-static void begin_stopping(struct http *http);
+static void begin_stopping(struct httpd *http);
 
 static void read_mail(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
-    struct http *const http = arg;
+    struct httpd *const http = arg;
     pthread_mutex_lock(&http->lock);
     struct mail *mail = http->first;
     http->first = NULL;
@@ -86,20 +86,20 @@ static void read_mail(evutil_socket_t fd, short what, void *arg) {
     if (http->stopping && http->n_exchanges == 0) event_base_loopbreak(http->base);
 }
 
-void http_stop(struct http *http) {
+void httpd_stop(struct httpd *http) {
     http->stop = true;
     event_active(http->mail, EV_READ, 0);
 }
 
-bool http_stopping(const struct http *http) { return http->stopping; }
+bool httpd_stopping(const struct httpd *http) { return http->stopping; }
 
 static void grace_is_over(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
-    struct http *const http = arg;
+    struct httpd *const http = arg;
     event_base_loopbreak(http->base);
 }
 
-static void begin_stopping(struct http *http) {
+static void begin_stopping(struct httpd *http) {
     const struct timeval wait = {(time_t)http->grace_s,
                                  (suseconds_t)((http->grace_s - (double)(time_t)http->grace_s) *
                                                1e6)};
@@ -110,7 +110,7 @@ static void begin_stopping(struct http *http) {
 /* ---- The life of an exchange ----------------------------------------------------------------- */
 
 static void exchange_free(struct exchange *x) {
-    struct http *const http = x->http;
+    struct httpd *const http = x->http;
     event_free(x->closed);
     if (x->silence) event_free(x->silence);
     *x->link = x->next;
@@ -143,7 +143,7 @@ static void on_closed(evutil_socket_t fd, short what, void *arg) {
     if (connection) evhttp_connection_free(connection);
 }
 
-static struct exchange *exchange_open(struct http *http, struct evhttp_request *request) {
+static struct exchange *exchange_open(struct httpd *http, struct evhttp_request *request) {
     struct evhttp_connection *const connection = evhttp_request_get_connection(request);
     struct bufferevent *const bev = evhttp_connection_get_bufferevent(connection);
     struct exchange *const x = mem_alloc(sizeof *x);
@@ -274,7 +274,7 @@ static bool keys_equal(const char *a, const char *b) {
 }
 
 static bool has_key(const struct exchange *x) {
-    const struct http_options *const o = &x->http->options;
+    const struct httpd_options *const o = &x->http->options;
     const char *bearer = exchange_header(x, "Authorization");
     const char *const names[] = {exchange_header(x, "X-Api-Key"), exchange_header(x, "Api-Key")};
     if (o->n_keys == 0) return true;
@@ -308,7 +308,7 @@ static bool is_listed(const char *text, const char *const *list, size_t n) {
 
 /* A web page elsewhere that points its own name at this machine sends that name as Host. */
 static bool host_is_ours(const struct exchange *x) {
-    const struct http_options *const o = &x->http->options;
+    const struct httpd_options *const o = &x->http->options;
     const char *const header = exchange_header(x, "Host");
     char host[256];
     if (!header) return true; // no browser
@@ -319,7 +319,7 @@ static bool host_is_ours(const struct exchange *x) {
 
 /* Pages of this machine and of editors may ask; other pages only if they are listed. */
 static bool origin_is_allowed(const struct exchange *x, const char *origin) {
-    const struct http_options *const o = &x->http->options;
+    const struct httpd_options *const o = &x->http->options;
     static const char *const editors[] = {"vscode-webview://", "vscode-file://", "app://",
                                           "tauri://", "moz-extension://", "chrome-extension://"};
     char host[256];
@@ -361,20 +361,20 @@ static bool plain_path(const char *uri, char *out) {
 static unsigned method_of(const struct evhttp_request *request) {
     switch (evhttp_request_get_command(request)) {
     case EVHTTP_REQ_GET:
-    case EVHTTP_REQ_HEAD: return HTTP_GET;
-    case EVHTTP_REQ_POST: return HTTP_POST;
+    case EVHTTP_REQ_HEAD: return HTTPD_GET;
+    case EVHTTP_REQ_POST: return HTTPD_POST;
     default: return 0;
     }
 }
 
-static const struct route *find_route(const struct http *http, const char *path) {
+static const struct route *find_route(const struct httpd *http, const char *path) {
     for (size_t i = 0; i < http->options.n_routes; i++)
         if (strcmp(http->options.routes[i].path, path) == 0) return &http->options.routes[i];
     return NULL;
 }
 
 static void dispatch(struct exchange *x) {
-    struct http *const http = x->http;
+    struct httpd *const http = x->http;
     const char *const origin = exchange_header(x, "Origin");
     if (!host_is_ours(x)) {
         exchange_error(x, 403, "this server does not answer to that host name (see --name)");
@@ -404,7 +404,7 @@ static void dispatch(struct exchange *x) {
 }
 
 static void on_request(struct evhttp_request *request, void *arg) {
-    struct http *const http = arg;
+    struct httpd *const http = arg;
     struct exchange *const x = exchange_open(http, request);
     if (!x) {
         evhttp_send_error(request, 503, NULL);
@@ -465,8 +465,8 @@ static struct bufferevent *make_connection(struct event_base *base, void *arg) {
     return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 }
 
-static enum octet_status listen_at(struct http *http, struct octet_err *err) {
-    const struct http_options *const o = &http->options;
+static enum octet_status listen_at(struct httpd *http, struct octet_err *err) {
+    const struct httpd_options *const o = &http->options;
     struct evhttp_bound_socket *const bound =
         evhttp_bind_socket_with_handle(http->evhttp, o->host, (uint16_t)o->port);
     if (!bound)
@@ -479,10 +479,10 @@ static enum octet_status listen_at(struct http *http, struct octet_err *err) {
     return OCTET_OK;
 }
 
-enum octet_status http_open(const struct http_options *options, struct http **out,
+enum octet_status httpd_open(const struct httpd_options *options, struct httpd **out,
                             struct octet_err *err) {
     *out = NULL;
-    struct http *const http = mem_alloc(sizeof *http);
+    struct httpd *const http = mem_alloc(sizeof *http);
     if (!http || evthread_use_pthreads() != 0) {
         mem_free(http);
         return octet_fail_memory(err, "a server", sizeof *http);
@@ -513,11 +513,11 @@ enum octet_status http_open(const struct http_options *options, struct http **ou
     if (status == OCTET_OK)
         *out = http;
     else
-        http_close(http);
+        httpd_close(http);
     return status;
 }
 
-void http_close(struct http *http) {
+void httpd_close(struct httpd *http) {
     if (!http) return;
     if (http->evhttp) evhttp_free(http->evhttp); // closes connections, which tells their exchanges
     while (http->exchanges) tell_gone(http->exchanges);
@@ -529,11 +529,11 @@ void http_close(struct http *http) {
     mem_free(http);
 }
 
-int http_port(const struct http *http) { return http->port; }
+int httpd_port(const struct httpd *http) { return http->port; }
 
-size_t http_n_exchanges(const struct http *http) { return http->n_exchanges; }
+size_t httpd_n_exchanges(const struct httpd *http) { return http->n_exchanges; }
 
-void http_run(struct http *http, double grace_s) {
+void httpd_run(struct httpd *http, double grace_s) {
     http->grace_s = grace_s;
     event_base_dispatch(http->base);
 }

@@ -1,7 +1,7 @@
 /* HTTP on one thread, over libevent: connections, limits, keys, origins. What a path means is the
- * routes' business. Everything here is called on the thread of http_run but for http_post. */
-#ifndef OCTET_SERVER_HTTP_H
-#define OCTET_SERVER_HTTP_H
+ * routes' business. Everything here is called on the thread of httpd_run but for httpd_post. */
+#ifndef OCTET_SERVER_HTTPD_H
+#define OCTET_SERVER_HTTPD_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -9,21 +9,21 @@
 
 #include "octet.h"
 
-struct http;
+struct httpd;
 
 /* One request and its answer. It lives until it was answered whole, or the client has gone. */
 struct exchange;
 
-enum http_method { HTTP_GET = 1, HTTP_POST = 2 }; // HEAD is answered as GET
+enum httpd_method { HTTPD_GET = 1, HTTPD_POST = 2 }; // HEAD is answered as GET
 
 struct route {
     const char *path; // without the last slash; a doubled slash in a request counts as one
-    unsigned methods; // enum http_method bits
+    unsigned methods; // enum httpd_method bits
     bool open;        // needs no key
     void (*handle)(void *user, struct exchange *exchange);
 };
 
-struct http_options {
+struct httpd_options {
     const char *host; // address to listen at
     int port;         // 0: any free one
     char **keys;      // (n_keys) any of them opens; none: open to all
@@ -40,24 +40,24 @@ struct http_options {
     void *user; // of the routes
 };
 
-enum octet_status http_open(const struct http_options *options, struct http **out,
+enum octet_status httpd_open(const struct httpd_options *options, struct httpd **out,
                             struct octet_err *err);
-void http_close(struct http *http);
-int http_port(const struct http *http);
-size_t http_n_exchanges(const struct http *http); // under way
-/* Serves until http_stop; then waits for exchanges under way, at most GRACE_S seconds. */
-void http_run(struct http *http, double grace_s);
-void http_stop(struct http *http); // from a signal handler too
-bool http_stopping(const struct http *http);
+void httpd_close(struct httpd *http);
+int httpd_port(const struct httpd *http);
+size_t httpd_n_exchanges(const struct httpd *http); // under way
+/* Serves until httpd_stop; then waits for exchanges under way, at most GRACE_S seconds. */
+void httpd_run(struct httpd *http, double grace_s);
+void httpd_stop(struct httpd *http); // from a signal handler too
+bool httpd_stopping(const struct httpd *http);
 
-/* Runs mail->fn(mail->arg) on the thread of http_run, in order; from any thread. MAIL stays the
+/* Runs mail->fn(mail->arg) on the thread of httpd_run, in order; from any thread. MAIL stays the
  * caller's and may be posted again, or freed, from when FN is called. */
 struct mail {
     void (*fn)(void *arg);
     void *arg;
     struct mail *next; // http's
 };
-void http_post(struct http *http, struct mail *mail);
+void httpd_post(struct httpd *http, struct mail *mail);
 
 /* ---- One exchange ---------------------------------------------------------------------------- */
 
