@@ -190,6 +190,30 @@ enum octet_status octet_chat_encode(const struct octet_model *model, const char 
 /* i-th string that ends an answer in this format (beside the end tokens), NULL past the end. */
 const char *octet_chat_stop(const struct octet_model *model, const char *format, size_t i);
 
+/* ---- Chat templates ---------------------------------------------------------------------------
+ *
+ * The Jinja templates that models are published with, rendered as the transformers library does:
+ * same text, byte for byte. Templates are code from strangers: rendering is bounded in steps,
+ * depth, memory and output. A parsed template never changes and may be used by several threads. */
+
+struct octet_template;
+
+/* SOURCE may go after. EFORMAT: not a template, or one that uses what is not supported; the message
+ * has the line. */
+enum octet_status octet_template_open(const char *source, size_t n_bytes,
+                                      struct octet_template **out, struct octet_err *err);
+void octet_template_close(struct octet_template *t);
+/* VARIABLES: a JSON object (messages, tools, add_generation_prompt, bos_token, eos_token, ...).
+ * TEXT: NUL-terminated, the caller's, freed with octet_text_free. EARG: the template rejects the
+ * conversation, in its own words, or can not be carried out for it; the message has the line. */
+enum octet_status octet_template_render(const struct octet_template *t, const char *variables,
+                                        size_t n_bytes, char **text, size_t *n_text,
+                                        struct octet_err *err);
+void octet_text_free(char *text);
+/* The template that the model's file brings along under that name ("default" or NULL; "tool_use"
+ * and others where the file has them), or NULL. */
+const char *octet_chat_template(const struct octet_model *model, const char *name);
+
 /* ---- Session ----------------------------------------------------------------------------------
  */
 

@@ -42,6 +42,8 @@ static enum octet_status open_parts(struct octet_model *model, const char *path,
         if (status == OCTET_OK) status = open_compute(model, n_threads, err);
         if (status != OCTET_OK) return status;
     }
+    status = template_set_load(model->file, &model->templates, err);
+    if (status != OCTET_OK) return status;
     return vocab_load(model->file, model->m.shape.n_vocab, &model->vocab, err);
 }
 
@@ -64,6 +66,7 @@ void octet_model_close(struct octet_model *model) {
     if (!model) return;
     pool_close(model->pool);
     vocab_free(model->vocab);
+    template_set_free(model->templates);
     model_unload(&model->m);
     gguf_close(model->file);
     mem_free(model->workspace);
@@ -169,6 +172,10 @@ enum octet_status octet_chat_encode(const struct octet_model *model, const char 
                                     const struct octet_message *messages, size_t n_messages,
                                     struct octet_tokens *out, struct octet_err *err) {
     return chat_encode(model->vocab, format, messages, n_messages, out, err);
+}
+
+const char *octet_chat_template(const struct octet_model *model, const char *name) {
+    return template_set_find(model->templates, name);
 }
 
 const char *octet_chat_stop(const struct octet_model *model, const char *format, size_t i) {

@@ -1,6 +1,7 @@
 /* Stands in for src/text where model_hash is linked for another machine, for which utf8proc is not
  * at hand. That program feeds token ids and asks for logits, so a model without a vocabulary serves
  * it; whatever else of src/text the library calls is dropped by the linker with its callers. */
+#include "text/template_file.h"
 #include "text/vocab.h"
 
 enum octet_status vocab_load(const struct gguf *g, size_t n_rows, struct vocab **out,
@@ -13,3 +14,13 @@ enum octet_status vocab_load(const struct gguf *g, size_t n_rows, struct vocab *
 }
 
 void vocab_free(struct vocab *v) { (void)v; }
+
+enum octet_status template_set_load(const struct gguf *g, struct template_set **out,
+                                    struct octet_err *err) {
+    (void)g;
+    (void)err;
+    *out = NULL;
+    return OCTET_OK;
+}
+
+void template_set_free(struct template_set *set) { (void)set; }
