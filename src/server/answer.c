@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "base/status.h"
+#include "server/asked.h"
 
 struct answer *answer_new(struct server *server, struct exchange *exchange, struct lane *lane,
                         const struct dialect *dialect, const char *id_prefix, size_t n_choices) {
@@ -34,7 +35,7 @@ void answer_free(struct answer *answer) {
         buffer_free(&answer->choices[i].text);
         mem_free(answer->choices[i].tokens);
     }
-    if (answer->free_state) answer->free_state(answer->state);
+    hole_free(answer->hole);
     json_decref(answer->extra);
     mem_free(answer->before);
     mem_free(answer->choices);
@@ -109,17 +110,48 @@ static void end(struct answer *answer) {
 
 /* ---- From the lane --------------------------------------------------------------------------- */
 
+/* Shows what the cut lets through. */
+static void show(struct choice *choice, bool complete) {
+    struct answer *const answer = choice->answer;
+    if (choice->over || !choice->text.bytes) return;
+    const char *const text = choice->text.bytes;
+    const size_t n = fim_cut(answer->hole, text, choice->text.n, complete, &choice->over);
+    if (choice->n_shown == 0) choice->n_skipped = fim_skip(answer->hole, text, n);
+    const size_t from = choice->n_shown > 0 ? choice->n_shown : choice->n_skipped;
+    if (n <= from) return;
+    choice->n_shown = n;
+    if (answer->stream) answer->dialect->text(choice, text + from, n - from);
+}
+
+/* Leaves in the text what was shown of it. */
+static void keep_shown(struct choice *choice) {
+    struct buffer *const text = &choice->text;
+    const size_t n = choice->n_shown > 0 ? choice->n_shown - choice->n_skipped : 0;
+    memmove(text->bytes, text->bytes + choice->n_skipped, n);
+    text->n = n;
+    text->bytes[n] = '\0';
+}
+
 static void on_text(struct job *job, const char *text, size_t n_bytes) {
     struct choice *const choice = job->user;
     struct answer *const answer = choice->answer;
     if (!buffer_append(&choice->text, text, n_bytes)) return;
-    if (answer->stream) answer->dialect->text(choice, text, n_bytes);
+    if (answer->hole) {
+        show(choice, false);
+        if (choice->over) job_suffices(job);
+    } else if (answer->stream) {
+        answer->dialect->text(choice, text, n_bytes);
+    }
 }
 
 static void on_done(struct job *job) {
     struct choice *const choice = job->user;
     struct answer *const answer = choice->answer;
     choice->finish = job->finish;
+    if (answer->hole && choice->text.bytes) {
+        show(choice, true);
+        keep_shown(choice);
+    }
     snprintf(choice->stopped_by, sizeof choice->stopped_by, "%s", job->stopped_by);
     answer->generated_tokens += job->n_generated;
     if (choice->index == 0) {
@@ -151,12 +183,12 @@ void answer_add_job(struct answer *answer, size_t i, struct job *job) {
     job->on_text = on_text;
     job->on_done = on_done;
     answer->choices[i].job = job;
-    if (i == 0) answer->prompt_tokens = job->prompt.n;
 }
 
 void answer_start(struct answer *answer) {
     struct octet_err err;
     answer->n_left = answer->n_choices;
+    answer->prompt_tokens = answer->choices[0].job->prompt.n;
     answer->submitted = probe_seconds();
     exchange_on_gone(answer->exchange, on_gone, answer);
     for (; answer->n_submitted < answer->n_choices; answer->n_submitted++) {
@@ -170,6 +202,28 @@ void answer_start(struct answer *answer) {
     exchange_start(answer->exchange, answer->dialect->stream_type);
     if (answer->dialect->silence) exchange_keep_alive(answer->exchange, answer->dialect->silence);
     if (answer->dialect->begin) answer->dialect->begin(answer);
+}
+
+struct lane *answer_lane(struct server *server, struct exchange *exchange, struct body *body) {
+    size_t n_bytes;
+    const char *const bytes = exchange_body(exchange, &n_bytes);
+    const bool readable = body_open(body, bytes, n_bytes);
+    struct lane *const lane = readable ? asked_lane(body, server) : NULL;
+    if (lane) return lane;
+    exchange_error(exchange, readable ? 404 : 400, body->wrong);
+    body_close(body);
+    return NULL;
+}
+
+void answer_or_refuse(struct answer *answer, struct exchange *exchange, struct body *body) {
+    if (!answer) body_complain(body, "out of memory");
+    if (!body->wrong[0]) {
+        answer_start(answer);
+    } else {
+        if (answer) answer_free(answer);
+        exchange_error(exchange, 400, body->wrong);
+    }
+    body_close(body);
 }
 
 /* ---- Writing --------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "server/body.h"
+#include "server/fim.h"
 #include "server/job.h"
 #include "server/lane.h"
 #include "server/server.h"
@@ -24,6 +25,9 @@ struct choice {
     struct token_report *tokens; // (n_tokens) once the job has ended, if chances were wanted
     size_t n_tokens;
     size_t n_reported; // tokens whose chances were sent
+    size_t n_shown;    // bytes of TEXT, where the answer fills a hole
+    size_t n_skipped;  // of these, at the beginning, that the prefix has already
+    bool over;         // nothing more is shown
     enum finish finish;
     char stopped_by[64]; // a stop string, or ""
 };
@@ -57,9 +61,7 @@ struct answer {
     bool include_usage, chat;                // the OpenAI dialects'
     json_t *extra;                           // the dialect's own, or NULL
     char *before;                            // text that goes before every answer (echo), or NULL
-    const char *method;                      // of filling a hole, or NULL
-    void *state;                             // the dialect's own, or NULL
-    void (*free_state)(void *state);
+    struct hole *hole;                       // that is filled, or NULL; owned
 };
 
 /* NULL: out of memory. ID_PREFIX: "chatcmpl-". */
@@ -78,5 +80,10 @@ void answer_send_event(struct answer *answer, const char *event, json_t *json);
 void answer_send_line(struct answer *answer, json_t *json);
 /* The time it took, as llama.cpp's clients read it. */
 json_t *answer_timings(const struct answer *answer);
+
+/* What begins most requests: the body, and the model it names. NULL: refused already. */
+struct lane *answer_lane(struct server *server, struct exchange *exchange, struct body *body);
+/* Starts ANSWER, or refuses where the body was wrong. Closes BODY. */
+void answer_or_refuse(struct answer *answer, struct exchange *exchange, struct body *body);
 
 #endif

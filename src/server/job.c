@@ -36,3 +36,4 @@ bool job_add_stop(struct job *job, const char *text) {
 }
 
 void job_cancel(struct job *job) { atomic_store(&job->cancelled, true); }
+void job_suffices(struct job *job) { atomic_store(&job->enough, true); }

@@ -65,7 +65,7 @@ struct job {
     /* ---- The lane's -------------------------------------------------------------------------- */
     struct lane *lane;
     struct job *next;
-    atomic_bool cancelled;
+    atomic_bool cancelled, enough;
     struct mail mail;
     struct { // under the lane's lock
         struct buffer text;
@@ -81,5 +81,7 @@ void job_free(struct job *job);
 bool job_add_stop(struct job *job, const char *text); // false: too many, or out of memory
 /* The client has gone: neither callback is called any more. */
 void job_cancel(struct job *job);
+/* What was told will do: it ends as by a stop string. */
+void job_suffices(struct job *job);
 
 #endif

@@ -209,10 +209,13 @@ static bool seat_jobs(struct lane *lane) {
     return !stopping;
 }
 
-static void drop_cancelled(struct lane *lane) {
+static void drop_unwanted(struct lane *lane) {
     for (size_t i = 0; i < lane->n_seats; i++) {
         struct seat *const seat = &lane->seats[i];
-        if (seat->job && atomic_load(&seat->job->cancelled)) leave_seat(lane, seat, FINISH_GONE);
+        if (seat->job && atomic_load(&seat->job->cancelled))
+            leave_seat(lane, seat, FINISH_GONE);
+        else if (seat->job && atomic_load(&seat->job->enough))
+            leave_seat(lane, seat, FINISH_STOP);
     }
 }
 
@@ -319,7 +322,7 @@ static void pick(struct lane *lane, struct seat *seat) {
 static void *run(void *arg) {
     struct lane *const lane = arg;
     while (seat_jobs(lane)) {
-        drop_cancelled(lane);
+        drop_unwanted(lane);
         step(lane);
         for (size_t i = 0; i < lane->n_seats; i++)
             if (lane->seats[i].job && lane->seats[i].ready) pick(lane, &lane->seats[i]);

@@ -31,7 +31,8 @@ static json_t *frame(const struct answer *r, const char *object, json_t *choices
     json_t *const json =
         json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", r->id, "object", object, "created",
                   (json_int_t)r->created, "model", lane_name(r->lane), "choices", choices);
-    if (json && r->method) json_object_set_new(json, "fim_method", json_string(r->method));
+    if (json && r->hole)
+        json_object_set_new(json, "fim_method", json_string(fim_method_name(r->hole->method)));
     return json;
 }
 
@@ -152,44 +153,27 @@ static void read_stream(struct body *body, struct answer *answer) {
     if (options.wrong[0]) body_complain(body, "stream_options: %.150s", options.wrong);
 }
 
-static void start_or_refuse(struct body *body, struct answer *answer, struct exchange *exchange,
-                            int status) {
-    if (!body->wrong[0]) {
-        answer_start(answer);
-    } else {
-        if (answer) answer_free(answer);
-        exchange_error(exchange, status, body->wrong);
-    }
-    body_close(body);
-}
-
 static void post_chat(void *user, struct exchange *exchange) {
-    struct server *const server = user;
-    size_t n_bytes;
-    const char *const bytes = exchange_body(exchange, &n_bytes);
     struct body body;
-    const bool readable = body_open(&body, bytes, n_bytes);
-    struct lane *const lane = readable ? asked_lane(&body, server) : NULL;
-    struct answer *answer = NULL;
-    const int status = readable && !lane ? 404 : 400;
-    if (lane) {
-        const size_t n = (size_t)body_int(&body, "n", 1, ANSWER_MAX_CHOICES, 1);
-        const bool chances = body_bool(&body, "logprobs", false);
-        const int n_tops = (int)body_int(&body, "top_logprobs", 0, JOB_MAX_TOPS, 0);
-        answer = answer_new(server, exchange, lane, &dialect, "chatcmpl-", n);
-        if (!answer) body_complain(&body, "out of memory");
-        for (size_t i = 0; answer && i < n && !body.wrong[0]; i++) {
-            struct job *const job = asked_job(&body, lane, i);
-            if (!job) break;
-            asked_chat(&body, "messages", lane, job);
-            read_max_tokens(&body, job, -1);
-            if (chances) job->n_tops = n_tops;
-            answer_add_job(answer, i, job);
-        }
-        if (answer) answer->chat = true;
-        if (answer) read_stream(&body, answer);
+    struct lane *const lane = answer_lane(user, exchange, &body);
+    if (!lane) return;
+    const size_t n = (size_t)body_int(&body, "n", 1, ANSWER_MAX_CHOICES, 1);
+    const bool chances = body_bool(&body, "logprobs", false);
+    const int n_tops = (int)body_int(&body, "top_logprobs", 0, JOB_MAX_TOPS, 0);
+    struct answer *const answer = answer_new(user, exchange, lane, &dialect, "chatcmpl-", n);
+    for (size_t i = 0; answer && i < n && !body.wrong[0]; i++) {
+        struct job *const job = asked_job(&body, lane, i);
+        if (!job) break;
+        answer_add_job(answer, i, job);
+        asked_chat(&body, "messages", lane, job);
+        read_max_tokens(&body, job, -1);
+        if (chances) job->n_tops = n_tops;
     }
-    start_or_refuse(&body, answer, exchange, status);
+    if (answer) {
+        answer->chat = true;
+        read_stream(&body, answer);
+    }
+    answer_or_refuse(answer, exchange, &body);
 }
 
 /* A text, a list of ids, or a list of either: (n) of them. */
@@ -211,19 +195,38 @@ static void echo_prompt(struct body *body, const struct lane *lane, const struct
     if (!text.bytes) body_complain(body, "'echo' of an empty prompt");
 }
 
+/* A prompt with a suffix, or with the marks of a family of models that this one does not know. */
+static struct hole *find_hole(struct body *body, const struct lane *lane, const json_t *prompt) {
+    const char *const text = json_string_value(prompt), *const suffix = body_text(body, "suffix");
+    if (!text) return NULL;
+    if (suffix && suffix[0]) return hole_new(text, suffix);
+    return fim_best_method(lane_model(lane)) == FIM_TRAINED ? NULL : fim_rescue(text);
+}
+
+static void read_text_prompt(struct body *body, const struct lane *lane, struct answer *answer,
+                             const json_t *prompt, struct job *job) {
+    struct octet_err err;
+    if (!answer->hole)
+        asked_prompt(body, prompt, lane, job);
+    else if (fim_prepare(lane_model(lane), answer->hole, (size_t)lane_n_ctx(lane), job, &err) !=
+             OCTET_OK)
+        body_complain(body, "%.180s", err.message);
+}
+
 static void read_text_jobs(struct body *body, struct lane *lane, struct answer *answer,
                            const json_t *prompt, size_t n) {
     const int64_t n_tops = body_int(body, "logprobs", 0, JOB_MAX_TOPS, -1);
     const bool echo = body_bool(body, "echo", false);
-    const bool several = n_prompts(prompt) > 1 || json_is_string(json_array_get(prompt, 0)) ||
-                         json_is_array(json_array_get(prompt, 0));
+    const json_t *const first = json_array_get(prompt, 0);
+    const bool several = json_is_string(first) || json_is_array(first);
+    struct hole *const hole = several ? NULL : find_hole(body, lane, prompt);
+    if (answer) answer->hole = hole;
     for (size_t i = 0; i < answer->n_choices && !body->wrong[0]; i++) {
         struct job *const job = asked_job(body, lane, i % n);
         if (!job) return;
         answer_add_job(answer, i, job);
-        asked_prompt(body, several ? json_array_get(prompt, i / n) : prompt, lane, job);
-        if (i == 0) answer->prompt_tokens = job->prompt.n;
         read_max_tokens(body, job, DEFAULT_TEXT_TOKENS);
+        read_text_prompt(body, lane, answer, several ? json_array_get(prompt, i / n) : prompt, job);
         job->n_tops = (int)n_tops;
         job->score_prompt = echo && n_tops >= 0;
         if (echo && i == 0) echo_prompt(body, lane, job, answer);
@@ -233,28 +236,21 @@ static void read_text_jobs(struct body *body, struct lane *lane, struct answer *
 }
 
 static void post_text(void *user, struct exchange *exchange) {
-    struct server *const server = user;
-    size_t n_bytes;
-    const char *const bytes = exchange_body(exchange, &n_bytes);
     struct body body;
-    const bool readable = body_open(&body, bytes, n_bytes);
-    struct lane *const lane = readable ? asked_lane(&body, server) : NULL;
-    struct answer *answer = NULL;
-    const int status = readable && !lane ? 404 : 400;
-    if (lane) {
-        const json_t *const prompt = body_get(&body, "prompt");
-        const size_t n = (size_t)body_int(&body, "n", 1, ANSWER_MAX_CHOICES, 1);
-        const size_t n_all = n * n_prompts(prompt);
-        if (n_all == 0 || n_all > ANSWER_MAX_CHOICES) {
-            body_complain(&body, "'prompt' holds no prompts, or too many");
-        } else {
-            answer = answer_new(server, exchange, lane, &dialect, "cmpl-", n_all);
-            if (!answer) body_complain(&body, "out of memory");
-        }
-        if (answer) read_text_jobs(&body, lane, answer, prompt, n);
-        if (answer) read_stream(&body, answer);
+    struct lane *const lane = answer_lane(user, exchange, &body);
+    if (!lane) return;
+    const json_t *const prompt = body_get(&body, "prompt");
+    const size_t n = (size_t)body_int(&body, "n", 1, ANSWER_MAX_CHOICES, 1);
+    const size_t n_all = n * n_prompts(prompt);
+    const bool fits = n_all > 0 && n_all <= ANSWER_MAX_CHOICES;
+    if (!fits) body_complain(&body, "'prompt' holds no prompts, or too many");
+    struct answer *const answer =
+        answer_new(user, exchange, lane, &dialect, "cmpl-", fits ? n_all : 1);
+    if (answer && fits) {
+        read_text_jobs(&body, lane, answer, prompt, n);
+        read_stream(&body, answer);
     }
-    start_or_refuse(&body, answer, exchange, status);
+    answer_or_refuse(answer, exchange, &body);
 }
 
 /* ---- Models ---------------------------------------------------------------------------------- */
@@ -269,7 +265,7 @@ static json_t *model_json(const struct server *server, const struct lane *lane) 
         "id", lane_name(lane), "object", "model", "created",
         (json_int_t)server_started(server), "owned_by", "llamacpp", "type", "base", "archived", 0,
         "max_context_length", n_ctx, "max_model_len", n_ctx, "capabilities", "completion_chat", 1,
-        "completion_fim", 0, "function_calling", 0, "vision", 0, "meta", "n_ctx", n_ctx,
+        "completion_fim", 1, "function_calling", 0, "vision", 0, "meta", "n_ctx", n_ctx,
         "n_ctx_train", (json_int_t)info.n_ctx_train, "n_vocab", (json_int_t)info.n_vocab,
         "n_params", (json_int_t)info.n_params, "size", (json_int_t)info.file_bytes);
 }

@@ -23,7 +23,8 @@ struct server {
     uint64_t n_replies, salt;
 };
 
-static const struct route *const dialects[] = {openai_routes, state_routes};
+static const struct route *const dialects[] = {openai_routes, mistral_routes, llamacpp_routes,
+                                               state_routes};
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
 

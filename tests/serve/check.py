@@ -209,6 +209,61 @@ def test_wrong(server):
     check("still_well", server.ask("/health")[0] == 200)
 
 
+def test_holes(server):
+    hole = {"input_prefix": "def add(a, b):\n", "prompt": "    return ", "n_predict": 16,
+            "input_suffix": "\n\nprint(add(1, 2))\n", "temperature": 0}
+    for method in ("instruct", "prefix"):
+        _, _, body = server.ask("/infill", {**hole, "fim_method": method})
+        good = body.get("fim_method") == method and body["stop"] and "timings" in body
+        check(f"hole_{method}", good or "no chat format" in str(body), body)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("POST", "/infill", json.dumps(hole))
+    raw = connection.getresponse().read()
+    check("infill_is_one_compact_line", raw.startswith(b'{"content":"') and b"\n" not in raw, raw)
+    _, _, body = server.ask("/infill", {**hole, "n_cmpl": 2})
+    check("several_holes_are_a_list", isinstance(body, list) and len(body) == 2, body)
+    _, _, body = server.ask("/infill", {**hole, "response_fields": ["content",
+                                                                   "timings/prompt_n"]})
+    check("chosen_fields", set(body) == {"content", "timings/prompt_n"}, body)
+    _, _, body = server.ask("/infill", {"input_prefix": "", "input_suffix": "", "prompt": "x",
+                                        "n_predict": 0, "response_fields": [""]})
+    check("warm_up", body == {}, body)
+    _, _, body = server.ask("/infill", {**hole, "input_extra": [
+        {"text": "x = 1\n" * 2000, "filename": "a.py"}, {"text": "y = 2\n", "time": [1]}]})
+    check("far_text_is_left_out", body.get("truncated") is True, body)
+    _, _, events = server.events("/infill", hole)
+    check("infill_streams", json.loads(events[-1])["stop"] is True and
+          all(json.loads(e)["stop"] is False for e in events[:-1]), events)
+    _, _, body = server.ask("/v1/fim/completions", {"prompt": "a = ", "suffix": "\nb = 2",
+                                                    "max_tokens": 8, "random_seed": 3})
+    check("fim_is_shaped_like_a_chat", isinstance(body["choices"][0]["message"]["content"], str),
+          body)
+    _, _, events = server.events("/v1/fim/completions", {"prompt": "a = ", "max_tokens": 8})
+    check("fim_pieces_have_texts", all(isinstance(
+        json.loads(e)["choices"][0]["delta"]["content"], str) for e in events[:-1]), events)
+    _, _, body = server.ask("/v1/completions", text("a = ", suffix="\nb = 2"))
+    check("suffix", "fim_method" in body, body)
+    _, _, body = server.ask("/v1/completions", text("<fim_prefix>a<fim_suffix>b<fim_middle>"))
+    check("foreign_marks", "fim_method" in body, body)
+    _, _, body = server.ask("/completion", {"prompt": "int main", "n_predict": 4})
+    check("completion", body["stop"] and body["tokens_predicted"] <= 4, body)
+    _, _, body = server.ask("/tokenize", {"content": "int main", "with_pieces": True})
+    ids = [token["id"] for token in body["tokens"]]
+    _, _, body = server.ask("/detokenize", {"tokens": ids})
+    check("tokens_and_back", body["content"].strip() == "int main", body)
+    _, _, body = server.ask("/apply-template", {"messages": [{"role": "user", "content": "hey"}]})
+    check("apply_template", "hey" in body["prompt"], body)
+    check("props", server.ask("/props")[2]["default_generation_settings"]["n_ctx"] > 0)
+    check("slots", len(server.ask("/slots")[2]) == 4)
+    for path, wrong in (("/infill", {"input_extra": [1]}), ("/infill", {"prompt": 5}),
+                        ("/infill", {"n_cmpl": 1000}), ("/infill", {"fim_method": "x"}),
+                        ("/v1/fim/completions", {}), ("/completion", {"prompt": [[]]}),
+                        ("/tokenize", {}), ("/detokenize", {"tokens": ["x"]}),
+                        ("/detokenize", {}), ("/apply-template", {"messages": 1})):
+        check(f"wrong_{path.strip('/').replace('/', '_')}_{list(wrong) or ''}",
+              server.ask(path, wrong)[0] == 400)
+
+
 def too_big(server):
     """A body that is announced to be larger than allowed; None: the connection was closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
@@ -345,7 +400,7 @@ def test_stopping():
 
 
 server = Server("--parallel", "4")
-for test in (test_shapes, test_fields, test_text, test_wrong, test_together):
+for test in (test_shapes, test_fields, test_text, test_wrong, test_holes, test_together):
     test(server)
 status, errors = server.stop()
 check("no_sanitizer_report", status == 0 and "Sanitizer" not in errors, (status, errors[-2000:]))

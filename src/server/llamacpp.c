@@ -1,0 +1,353 @@
+/* The native API of llama.cpp's server, as its editor plug-ins use it: holes to fill (/infill),
+ * texts to go on with, tokens, state. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "server/answer.h"
+#include "server/asked.h"
+#include "server/server.h"
+
+enum { DEFAULT_TOKENS = -1, DEFAULT_HOLE_TOKENS = 128 };
+
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+static void add_end(const struct choice *c, json_t *json) {
+    const struct answer *const a = c->answer;
+    json_t *const more = json_pack(
+        "{s:s, s:b, s:s, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:b}", "model", lane_name(a->lane),
+        "truncated", a->hole && a->hole->truncated, "stopping_word", c->stopped_by, "stop_type",
+        c->finish == FINISH_LENGTH ? "limit" : c->stopped_by[0] ? "word" : "eos", "stopped_limit",
+        c->finish == FINISH_LENGTH, "stopped_word", c->stopped_by[0] != '\0', "stopped_eos",
+        c->finish == FINISH_STOP && !c->stopped_by[0], "tokens_predicted",
+        (json_int_t)a->generated_tokens, "tokens_evaluated", (json_int_t)a->prompt_tokens,
+        "tokens_cached", (json_int_t)a->cached_tokens, "has_new_line",
+        c->text.bytes && strchr(c->text.bytes, '\n') != NULL);
+    if (more) {
+        json_object_set_new(more, "timings", answer_timings(a));
+        if (a->hole)
+            json_object_set_new(more, "fim_method", json_string(fim_method_name(a->hole->method)));
+        json_object_update(json, more);
+    }
+    json_decref(more);
+}
+
+/* "content" comes first: an editor looks for it there. */
+static json_t *piece(const struct choice *c, const char *text, size_t n_bytes, bool stop) {
+    return json_pack("{s:o, s:i, s:i, s:b}", "content", json_stringn(text, n_bytes), "index",
+                     (int)c->index, "id_slot", 0, "stop", stop);
+}
+
+/* The value at "timings/prompt_n". */
+static json_t *find_field(const json_t *json, const char *path) {
+    char key[64];
+    const size_t n = strcspn(path, "/");
+    snprintf(key, sizeof key, "%.*s", (int)(n < 63 ? n : 63), path);
+    json_t *const value = json_object_get(json, key);
+    return path[n] == '/' && value ? find_field(value, path + n + 1) : value;
+}
+
+/* Only the fields asked for, under the names they were asked by. */
+static json_t *choose_fields(json_t *json, const json_t *fields) {
+    if (json_array_size(fields) == 0) return json;
+    json_t *const out = json_object();
+    size_t i;
+    const json_t *field;
+    json_array_foreach(fields, i, field) {
+        const char *const name = json_string_value(field);
+        json_t *const value = name ? find_field(json, name) : NULL;
+        if (value) json_object_set(out, name, value);
+    }
+    json_decref(json);
+    return out;
+}
+
+static json_t *whole(struct answer *a) {
+    json_t *const list = json_array();
+    for (size_t i = 0; i < a->n_choices; i++) {
+        struct choice *const c = &a->choices[i];
+        json_t *const json = piece(c, c->text.bytes ? c->text.bytes : "", c->text.n, true);
+        add_end(c, json);
+        json_array_append_new(list, choose_fields(json, a->extra));
+    }
+    if (a->n_choices > 1) return list;
+    json_t *const only = json_incref(json_array_get(list, 0));
+    json_decref(list);
+    return only;
+}
+
+static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
+    answer_send_event(c->answer, NULL, piece(c, text, n_bytes, false));
+}
+
+static void stream_done(struct choice *c) {
+    json_t *const json = piece(c, "", 0, true);
+    add_end(c, json);
+    answer_send_event(c->answer, NULL, choose_fields(json, c->answer->extra));
+}
+
+static void stream_end(struct answer *a) { (void)a; }
+
+static void stream_fail(struct answer *a, const char *text) {
+    answer_send_event(a, NULL,
+                      json_pack("{s:{s:s, s:s, s:i}}", "error", "message", text, "type",
+                                "server_error", "code", 500));
+}
+
+static const struct dialect dialect = {
+    .stream_type = "text/event-stream",
+    .silence = ":\n\n",
+    .whole = whole,
+    .text = stream_text,
+    .done = stream_done,
+    .end = stream_end,
+    .fail = stream_fail,
+};
+
+/* ---- Reading --------------------------------------------------------------------------------- */
+
+static struct answer *read_answer(struct server *server, struct exchange *exchange,
+                                  struct lane *lane, struct body *body) {
+    const size_t n = (size_t)body_int(body, "n_cmpl", 1, ANSWER_MAX_CHOICES, 1);
+    struct answer *const answer = answer_new(server, exchange, lane, &dialect, "cmpl-", n);
+    const json_t *const fields = body_get(body, "response_fields");
+    if (!answer) return NULL;
+    answer->stream = body_bool(body, "stream", false);
+    answer->extra = json_is_array(fields) ? json_deep_copy(fields) : NULL;
+    return answer;
+}
+
+static struct job *read_job(struct body *body, struct lane *lane, struct answer *answer, size_t i,
+                            int32_t max_tokens) {
+    struct job *const job = asked_job(body, lane, i);
+    if (!job) return NULL;
+    answer_add_job(answer, i, job);
+    const int64_t most = body_int(body, "max_tokens", -1, INT32_MAX, max_tokens);
+    job->max_tokens = (int32_t)body_int(body, "n_predict", -1, INT32_MAX, most);
+    job->deadline_s = body_number(body, "t_max_predict_ms", 0, 1e9, 0) / 1e3;
+    return job;
+}
+
+static void post_completion(void *user, struct exchange *exchange) {
+    struct body body;
+    struct lane *const lane = answer_lane(user, exchange, &body);
+    if (!lane) return;
+    const json_t *const prompt = body_get(&body, "prompt");
+    const char *const text = json_string_value(prompt);
+    struct octet_err err;
+    struct answer *const answer = read_answer(user, exchange, lane, &body);
+    const bool foreign = text && fim_best_method(lane_model(lane)) != FIM_TRAINED;
+    struct hole *const hole = answer && foreign ? fim_rescue(text) : NULL;
+    if (answer) answer->hole = hole;
+    for (size_t i = 0; answer && i < answer->n_choices && !body.wrong[0]; i++) {
+        struct job *const job = read_job(&body, lane, answer, i, DEFAULT_TOKENS);
+        if (!job) break;
+        if (!hole)
+            asked_prompt(&body, prompt, lane, job);
+        else if (fim_prepare(lane_model(lane), hole, (size_t)lane_n_ctx(lane), job, &err) !=
+                 OCTET_OK)
+            body_complain(&body, "%.180s", err.message);
+    }
+    answer_or_refuse(answer, exchange, &body);
+}
+
+static void read_chunks(struct body *body, struct hole *hole) {
+    size_t i;
+    const json_t *chunk;
+    json_array_foreach(body_get(body, "input_extra"), i, chunk) {
+        const char *const text = json_string_value(json_object_get(chunk, "text"));
+        const char *const name = json_string_value(json_object_get(chunk, "filename"));
+        if (!text)
+            body_complain(body, "'input_extra' holds what has no 'text'");
+        else if (!hole_add_chunk(hole, name ? name : "", text))
+            body_complain(body, "out of memory");
+    }
+}
+
+/* The text before the hole: that of earlier lines, and that of its own line. */
+static struct hole *read_hole(struct body *body) {
+    static const char *const methods[N_FIM_METHODS] = {"auto", "trained", "instruct", "prefix"};
+    const char *const before = body_text(body, "input_prefix");
+    const char *const line = body_text(body, "prompt");
+    const char *const after = body_text(body, "input_suffix");
+    const char *const method = body_text(body, "fim_method");
+    struct buffer prefix = {NULL, 0, 0};
+    struct hole *hole = NULL;
+    if (buffer_append_text(&prefix, before ? before : "") &&
+        buffer_append_text(&prefix, line ? line : ""))
+        hole = hole_new(prefix.bytes, after ? after : "");
+    buffer_free(&prefix);
+    if (!hole) {
+        body_complain(body, "out of memory");
+        return NULL;
+    }
+    hole->n_indent = (int)body_int(body, "n_indent", 0, 10000, 0);
+    for (int i = 0; method && i < N_FIM_METHODS; i++)
+        if (strcmp(method, methods[i]) == 0) hole->method = (enum fim_method)i;
+    if (method && strcmp(method, methods[hole->method]) != 0)
+        body_complain(body, "'fim_method' is not auto, trained, instruct or prefix");
+    read_chunks(body, hole);
+    return hole;
+}
+
+static void post_infill(void *user, struct exchange *exchange) {
+    struct body body;
+    struct octet_err err;
+    struct lane *const lane = answer_lane(user, exchange, &body);
+    if (!lane) return;
+    struct answer *const answer = read_answer(user, exchange, lane, &body);
+    struct hole *const hole = answer ? read_hole(&body) : NULL;
+    if (answer) answer->hole = hole;
+    for (size_t i = 0; hole && i < answer->n_choices && !body.wrong[0]; i++) {
+        struct job *const job = read_job(&body, lane, answer, i, DEFAULT_HOLE_TOKENS);
+        if (job && fim_prepare(lane_model(lane), hole, (size_t)lane_n_ctx(lane), job, &err) !=
+                       OCTET_OK)
+            body_complain(&body, "%.180s", err.message);
+    }
+    answer_or_refuse(answer, exchange, &body);
+}
+
+/* ---- Tokens ---------------------------------------------------------------------------------- */
+
+static json_t *token_piece(const struct octet_model *model, int32_t id) {
+    const char *bytes = "";
+    size_t n = 0;
+    octet_token_bytes(model, id, true, &bytes, &n);
+    json_t *const text = json_stringn(bytes, n);
+    if (text) return text;
+    json_t *const list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_integer((unsigned char)bytes[i]));
+    return list;
+}
+
+static json_t *tokens_json(const struct octet_model *model, const struct octet_tokens *tokens,
+                           bool pieces) {
+    json_t *const list = json_array();
+    for (size_t i = 0; i < tokens->n; i++)
+        json_array_append_new(
+            list, pieces ? json_pack("{s:i, s:o}", "id", tokens->ids[i], "piece",
+                                     token_piece(model, tokens->ids[i]))
+                         : json_integer(tokens->ids[i]));
+    return list;
+}
+
+static void post_tokenize(void *user, struct exchange *exchange) {
+    struct body body;
+    struct octet_err err;
+    struct octet_tokens tokens = {NULL, 0, 0};
+    struct lane *const lane = answer_lane(user, exchange, &body);
+    if (!lane) return;
+    const char *text = body_text(&body, "content");
+    unsigned flags = body_bool(&body, "add_special", false) ? OCTET_TOKENIZE_BOS : 0;
+    if (body_bool(&body, "parse_special", true)) flags |= OCTET_TOKENIZE_SPECIAL;
+    const bool pieces = body_bool(&body, "with_pieces", false);
+    if (!text) body_complain(&body, "'content' is missing");
+    if (text && octet_tokenize(lane_model(lane), text, strlen(text), flags, &tokens, &err) !=
+                    OCTET_OK)
+        body_complain(&body, "%.180s", err.message);
+    if (body.wrong[0])
+        exchange_error(exchange, 400, body.wrong);
+    else
+        server_reply_json(exchange, 200,
+                          json_pack("{s:o}", "tokens",
+                                    tokens_json(lane_model(lane), &tokens, pieces)));
+    octet_tokens_free(&tokens);
+    body_close(&body);
+}
+
+/* The text of tokens; bytes that are no UTF-8 become U+FFFD. NULL: out of memory. */
+static json_t *text_of(const struct octet_model *model, const struct octet_tokens *tokens,
+                       bool special) {
+    struct octet_stream stream = {{0}, 0};
+    struct buffer text = {NULL, 0, 0}, part = {NULL, 0, 0};
+    bool fine = buffer_append(&text, "", 0);
+    for (size_t i = 0; i < tokens->n && fine; i++) {
+        const char *bytes = "";
+        size_t n = 0;
+        octet_token_bytes(model, tokens->ids[i], special, &bytes, &n);
+        fine = mem_reserve((void **)&part.bytes, &part.cap, 3 * n + 12, 1);
+        if (fine) n = octet_stream_push(&stream, bytes, n, part.bytes);
+        fine = fine && buffer_append(&text, part.bytes, n);
+    }
+    char rest[4];
+    fine = fine && buffer_append(&text, rest, octet_stream_flush(&stream, rest));
+    json_t *const json = fine ? json_stringn(text.bytes, text.n) : NULL;
+    buffer_free(&text);
+    buffer_free(&part);
+    return json;
+}
+
+static void reply_text(struct exchange *exchange, struct body *body, const char *key,
+                       const struct lane *lane, struct job *job) {
+    if (body->wrong[0] || !job)
+        exchange_error(exchange, 400, body->wrong[0] ? body->wrong : "out of memory");
+    else
+        server_reply_json(exchange, 200,
+                          json_pack("{s:o}", key, text_of(lane_model(lane), &job->prompt, true)));
+    job_free(job);
+    body_close(body);
+}
+
+static void post_detokenize(void *user, struct exchange *exchange) {
+    struct body body;
+    struct lane *const lane = answer_lane(user, exchange, &body);
+    if (!lane) return;
+    struct job *const job = job_new();
+    const json_t *const tokens = body_get(&body, "tokens");
+    if (!json_is_array(tokens)) body_complain(&body, "'tokens' is not a list");
+    if (job && json_is_array(tokens)) asked_prompt(&body, tokens, lane, job);
+    reply_text(exchange, &body, "content", lane, job);
+}
+
+static void post_apply_template(void *user, struct exchange *exchange) {
+    struct body body;
+    struct lane *const lane = answer_lane(user, exchange, &body);
+    if (!lane) return;
+    struct job *const job = job_new();
+    if (job) asked_chat(&body, "messages", lane, job);
+    reply_text(exchange, &body, "prompt", lane, job);
+}
+
+/* ---- State ----------------------------------------------------------------------------------- */
+
+static void get_props(void *user, struct exchange *exchange) {
+    const struct lane *const lane = server_lane(user, 0);
+    const char *const source = octet_chat_template(lane_model(lane), NULL);
+    server_reply_json(
+        exchange, 200,
+        json_pack("{s:{s:i}, s:i, s:s, s:s, s:s, s:s}", "default_generation_settings", "n_ctx",
+                  lane_n_ctx(lane), "total_slots", lane_n_seats(lane), "model_alias",
+                  lane_name(lane), "chat_template", source ? source : "", "build_info",
+                  "octet " OCTET_VERSION, "fim_method",
+                  fim_method_name(fim_best_method(lane_model(lane)))));
+}
+
+static void get_slots(void *user, struct exchange *exchange) {
+    const struct server *const server = user;
+    json_t *const list = json_array();
+    for (size_t k = 0; k < server_n_lanes(server); k++) {
+        struct lane *const lane = server_lane(server, k);
+        struct lane_stats stats;
+        lane_get_stats(lane, &stats);
+        for (int32_t i = 0; i < lane_n_seats(lane); i++)
+            json_array_append_new(list,
+                                  json_pack("{s:i, s:s, s:i, s:b}", "id", i, "model",
+                                            lane_name(lane), "n_ctx", lane_n_ctx(lane),
+                                            "is_processing", (size_t)i < stats.n_active));
+    }
+    server_reply_json(exchange, 200, list);
+}
+
+const struct route llamacpp_routes[] = {
+    {"/infill", HTTPD_POST, false, post_infill},
+    {"/completion", HTTPD_POST, false, post_completion},
+    {"/completions", HTTPD_POST, false, post_completion},
+    {"/tokenize", HTTPD_POST, false, post_tokenize},
+    {"/detokenize", HTTPD_POST, false, post_detokenize},
+    {"/apply-template", HTTPD_POST, false, post_apply_template},
+    {"/props", HTTPD_GET, false, get_props},
+    {"/slots", HTTPD_GET, false, get_slots},
+    {0},
+};
