@@ -47,7 +47,7 @@ isa_flags = $(if $(findstring kernels/avx2,$(1)),-O3 -mavx2 -mfma -mf16c)\
  -mavx512vnni -mavx2 -mfma -mf16c)\
  $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)
 
-.PHONY: all lib grammars help deps check quick-check style demo asan tests-asan tests-cov fuzz fuzz-build \
+.PHONY: all lib grammars help deps check quick-check style demo check-clients asan tests-asan tests-cov fuzz fuzz-build \
         clang-lint neon bench coverage format install uninstall clean
 all: $(BUILD)/octet lib ## the program and the library (default)
 lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
@@ -135,6 +135,9 @@ style: ## line, function and file lengths, module arrows, leftovers
 coverage: ## line coverage of src/ by unit and program tests
 	@tools/deps.sh coverage
 	+@tools/coverage.sh
+check-clients: $(BUILD)/octet ## real SDKs against octet serve (npm, PyPI): MODEL=file.gguf
+	@test -n "$(MODEL)" || { echo "no model in models/: make check-clients MODEL=..." >&2; exit 1; }
+	@tests/clients/run.sh $(BUILD)/octet $(MODEL)
 asan: $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
 tests-asan: $(call test_bin,$(BUILD)/asan)
 tests-cov: $(BUILD)/cov/octet $(call test_bin,$(BUILD)/cov)

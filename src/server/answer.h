@@ -59,7 +59,7 @@ struct answer {
     double submitted, started, first, ended; // of the first choice
     struct octet_err err;                    // of a choice that failed
     bool include_usage, chat;                // the OpenAI dialects'
-    json_t *extra;                           // the dialect's own, or NULL
+    json_t *extra;                           // the dialect's own, or NULL; owned
     char *before;                            // text that goes before every answer (echo), or NULL
     struct hole *hole;                       // that is filled, or NULL; owned
 };

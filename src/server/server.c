@@ -23,8 +23,9 @@ struct server {
     uint64_t n_replies, salt;
 };
 
-static const struct route *const dialects[] = {openai_routes, mistral_routes, llamacpp_routes,
-                                               state_routes};
+static const struct route *const dialects[] = {openai_routes,    mistral_routes,
+                                               llamacpp_routes,  ollama_routes,
+                                               anthropic_routes, state_routes};
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
@@ -44,6 +45,9 @@ static char *error_body(const char *path, int status, const char *text) {
     json_t *json;
     if (strncmp(path, "/api/", 5) == 0)
         json = json_pack("{s:s}", "error", text);
+    else if (strncmp(path, "/v1/messages", 12) == 0)
+        json = json_pack("{s:s, s:{s:s, s:s}}", "type", "error", "error", "type",
+                         error_type(status), "message", text);
     else
         json = json_pack("{s:{s:s, s:s, s:n, s:i}}", "error", "message", text, "type",
                          strstr(text, "context_length_exceeded") ? "exceed_context_size_error"

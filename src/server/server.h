@@ -47,6 +47,7 @@ void server_reply_json(struct exchange *exchange, int status, json_t *json);
 int server_http_status(enum octet_status status);
 
 /* Routes of the dialects, ended by a row without path. */
-extern const struct route openai_routes[], mistral_routes[], llamacpp_routes[], state_routes[];
+extern const struct route openai_routes[], mistral_routes[], llamacpp_routes[], ollama_routes[],
+    anthropic_routes[], state_routes[];
 
 #endif

@@ -1,0 +1,39 @@
+// Anthropic's SDK.
+import Anthropic from '@anthropic-ai/sdk'
+import { BASE, KEY, check, finish, run } from './lib.mjs'
+
+const client = new Anthropic({ baseURL: BASE, apiKey: KEY, maxRetries: 0 })
+const ask = { model: 'octet', max_tokens: 12, temperature: 0, system: 'Be brief.',
+              messages: [{ role: 'user', content: [{ type: 'text', text: 'Say hello.' }] }] }
+
+let whole = ''
+await run('anthropic_message', async () => {
+  const answer = await client.messages.create(ask)
+  whole = answer.content[0].text
+  check('anthropic_message', whole.length > 0 && answer.usage.output_tokens > 0 &&
+    ['end_turn', 'max_tokens'].includes(answer.stop_reason), answer)
+})
+await run('anthropic_stream', async () => {
+  const final = await client.messages.stream(ask).finalMessage()
+  check('anthropic_stream', final.content[0].text === whole && final.stop_reason, final)
+})
+await run('anthropic_stop', async () => {
+  const stop = whole.slice(3, 5)
+  const answer = await client.messages.create({ ...ask, stop_sequences: [stop] })
+  check('anthropic_stop', answer.stop_reason === 'stop_sequence' && answer.stop_sequence === stop,
+    answer)
+})
+await run('anthropic_count', async () => {
+  const { messages, model, system } = ask
+  const { input_tokens } = await client.messages.countTokens({ model, messages, system })
+  check('anthropic_count', input_tokens > 0)
+})
+await run('anthropic_error', async () => {
+  try {
+    await client.messages.create({ ...ask, messages: [] })
+    check('anthropic_error', false, 'no error')
+  } catch (error) {
+    check('anthropic_error', error.status === 400 && error.error.type === 'error', error)
+  }
+})
+finish()

@@ -1,0 +1,48 @@
+// Ollama's client.
+import { Ollama } from 'ollama'
+import { BASE, check, finish, run } from './lib.mjs'
+
+const client = new Ollama({ host: BASE })
+const options = { num_predict: 12, temperature: 0 }
+const messages = [{ role: 'user', content: 'Say hello.' }]
+
+await run('ollama_list', async () => {
+  const { models } = await client.list()
+  const shown = await client.show({ model: models[0].name })
+  check('ollama_list', models[0].details.format === 'gguf' &&
+    shown.capabilities.includes('completion'), shown)
+  check('ollama_ps', (await client.ps()).models.length === models.length)
+  check('ollama_version', /^\d+\.\d+\.\d+$/.test((await client.version()).version))
+})
+let whole = ''
+await run('ollama_chat', async () => {
+  const answer = await client.chat({ model: 'any:latest', messages, options })
+  whole = answer.message.content
+  check('ollama_chat', answer.done && answer.eval_count > 0 && whole.length > 0, answer)
+})
+await run('ollama_chat_stream', async () => {
+  let text = '', last = null
+  for await (const part of await client.chat({ model: 'any', messages, options, stream: true })) {
+    text += part.message.content
+    last = part
+  }
+  check('ollama_chat_stream', text === whole && last.done && last.eval_duration >= 0,
+    { text, whole })
+})
+await run('ollama_generate', async () => {
+  const answer = await client.generate({ model: 'any', prompt: 'int main', raw: true, options })
+  check('ollama_generate', typeof answer.response === 'string' && answer.done, answer)
+  const hole = await client.generate({ model: 'any', prompt: 'a = ', suffix: '\nb = 2', options })
+  check('ollama_suffix', typeof hole.response === 'string' && hole.done, hole)
+  const loaded = await client.generate({ model: 'any', prompt: '' })
+  check('ollama_load', loaded.done && loaded.done_reason === 'load', loaded)
+})
+await run('ollama_error', async () => {
+  try {
+    await client.chat({ model: 'any', messages, options: { temperature: -1 } })
+    check('ollama_error', false, 'no error')
+  } catch (error) {
+    check('ollama_error', /temperature/.test(error.message), error.message)
+  }
+})
+finish()

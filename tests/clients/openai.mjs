@@ -1,0 +1,61 @@
+// The OpenAI SDK.
+import OpenAI from 'openai'
+import { BASE, KEY, check, finish, run } from './lib.mjs'
+
+const client = new OpenAI({ baseURL: `${BASE}/v1`, apiKey: KEY, maxRetries: 0 })
+const messages = [{ role: 'user', content: 'Say hello.' }]
+const ask = { model: 'octet', messages, max_tokens: 12, temperature: 0 }
+
+await run('openai_models', async () => {
+  const models = await client.models.list()
+  check('openai_models', models.data[0].object === 'model', models.data)
+})
+let whole = ''
+await run('openai_chat', async () => {
+  const answer = await client.chat.completions.create(ask)
+  whole = answer.choices[0].message.content
+  check('openai_chat', whole.length > 0 && answer.usage.total_tokens > 0, answer)
+})
+await run('openai_stream', async () => {
+  let text = '', usage = null
+  const stream = await client.chat.completions.create({
+    ...ask, stream: true, stream_options: { include_usage: true } })
+  for await (const chunk of stream) {
+    text += chunk.choices[0]?.delta?.content ?? ''
+    usage = chunk.usage ?? usage
+  }
+  check('openai_stream', text === whole && usage.completion_tokens > 0, { text, whole, usage })
+})
+await run('openai_parts_and_n', async () => {
+  const answer = await client.chat.completions.create({
+    ...ask, n: 2, messages: [{ role: 'user', content: [{ type: 'text', text: 'Say hello.' }] }] })
+  check('openai_parts_and_n', answer.choices[1].message.content === whole, answer)
+})
+await run('openai_logprobs', async () => {
+  const answer = await client.chat.completions.create({ ...ask, logprobs: true, top_logprobs: 2 })
+  check('openai_logprobs', answer.choices[0].logprobs.content[0].top_logprobs.length === 2)
+})
+await run('openai_text', async () => {
+  const answer = await client.completions.create({
+    model: 'octet', prompt: 'def f(x):', suffix: '\nprint(f(1))', max_tokens: 8 })
+  check('openai_text', typeof answer.choices[0].text === 'string', answer)
+})
+await run('openai_error', async () => {
+  try {
+    await client.chat.completions.create({ ...ask, temperature: -5 })
+    check('openai_error', false, 'no error')
+  } catch (error) {
+    check('openai_error', error.status === 400 && /temperature/.test(error.message), error)
+  }
+})
+await run('openai_abort', async () => {
+  const stream = await client.chat.completions.create({ ...ask, max_tokens: 4000, stream: true })
+  let n = 0
+  for await (const chunk of stream) if (++n === 3) stream.controller.abort()
+  check('openai_abort', n >= 3)
+})
+await run('openai_stream_helper', async () => {
+  const final = await client.chat.completions.stream(ask).finalContent()
+  check('openai_stream_helper', final === whole, final)
+})
+finish()

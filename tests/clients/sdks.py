@@ -1,0 +1,65 @@
+"""The Python SDKs of OpenAI, Ollama and Anthropic: sdks.py BASE_URL"""
+import sys
+
+import anthropic
+import ollama
+import openai
+
+BASE = sys.argv[1]
+failed = 0
+
+
+def check(name, good, why=""):
+    global failed
+    failed += not good
+    print(f"ok {name}" if good else f"FAIL {name}: {str(why)[:300]}", flush=True)
+
+
+def with_openai():
+    client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="none", max_retries=0)
+    ask = {"model": "octet", "max_tokens": 12, "temperature": 0,
+           "messages": [{"role": "user", "content": "Say hello."}]}
+    whole = client.chat.completions.create(**ask)
+    check("py_openai_chat", whole.choices[0].message.content and whole.usage.total_tokens > 0)
+    text = "".join(chunk.choices[0].delta.content or ""
+                   for chunk in client.chat.completions.create(**ask, stream=True))
+    check("py_openai_stream", text == whole.choices[0].message.content, text)
+    answer = client.completions.create(model="octet", prompt="int main", max_tokens=4, logprobs=2)
+    check("py_openai_text", len(answer.choices[0].logprobs.tokens) <= 4, answer)
+    check("py_openai_models", client.models.list().data[0].id)
+    try:
+        client.chat.completions.create(**{**ask, "messages": []})
+        check("py_openai_error", False)
+    except openai.BadRequestError as error:
+        check("py_openai_error", "messages" in str(error), error)
+
+
+def with_ollama():
+    client = ollama.Client(host=BASE)
+    ask = {"model": "any", "messages": [{"role": "user", "content": "Say hello."}],
+           "options": {"num_predict": 12, "temperature": 0}}
+    whole = client.chat(**ask)
+    check("py_ollama_chat", whole.done and whole.message.content, whole)
+    text = "".join(part.message.content for part in client.chat(**ask, stream=True))
+    check("py_ollama_stream", text == whole.message.content, text)
+    check("py_ollama_list", client.list().models[0].details.format == "gguf")
+    check("py_ollama_show", "completion" in client.show("any").capabilities)
+
+
+def with_anthropic():
+    client = anthropic.Anthropic(base_url=BASE, api_key="none", max_retries=0)
+    ask = {"model": "octet", "max_tokens": 12, "extra_body": {"temperature": 0},
+           "messages": [{"role": "user", "content": "Say hello."}]}
+    whole = client.messages.create(**ask)
+    check("py_anthropic_message", whole.content[0].text, whole)
+    with client.messages.stream(**ask) as stream:
+        text = "".join(stream.text_stream)
+    check("py_anthropic_stream", text == whole.content[0].text, text)
+
+
+for test in (with_openai, with_ollama, with_anthropic):
+    try:
+        test()
+    except Exception as error:  # a client that gives up is a failure of ours
+        check(test.__name__, False, repr(error))
+sys.exit(failed > 0)
