@@ -1,7 +1,7 @@
 #!/bin/bash
 # Real clients against octet serve: tests/clients/run.sh OCTET MODEL.gguf
-# Installs them (npm, PyPI) in build/clients, in locked versions. Where there is no registry, says so
-# and leaves them out. Ends with "N passed, N failed".
+# Installs them (npm, PyPI) in build/clients, in locked versions. Where there is no registry, it
+# says so and leaves them out. Ends with "N passed, N failed".
 set -uo pipefail
 octet=$(realpath "${1:?usage: tests/clients/run.sh OCTET MODEL.gguf}")
 model=$(realpath "${2:?usage: tests/clients/run.sh OCTET MODEL.gguf}")
@@ -14,9 +14,11 @@ if ! (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund) >"$folder/np
     echo "clients: npm could not install them (no network?): $folder/npm.log"
     rm -f "$folder"/*.mjs
 fi
-if ! { [ -x "$folder/venv/bin/python" ] || python3 -m venv "$folder/venv"; } >"$folder/pip.log" 2>&1 ||
-    ! "$folder/venv/bin/pip" install -q -r tests/clients/requirements.txt >>"$folder/pip.log" 2>&1
-then
+install_from_pypi() {
+    { [ -x "$folder/venv/bin/python" ] || python3 -m venv "$folder/venv"; } &&
+        "$folder/venv/bin/pip" install -q -r tests/clients/requirements.txt
+}
+if ! install_from_pypi >"$folder/pip.log" 2>&1; then
     echo "clients: pip could not install them (no network?): $folder/pip.log"
     rm -rf "$folder/venv"
 fi
