@@ -196,7 +196,8 @@ const struct command cmd_serve = {
     "answer editors and SDKs over HTTP",
     "-m MODEL [-m MODEL ...]",
     "Serves models to editors, copilots and SDKs in the languages of OpenAI, Mistral, Anthropic, "
-    "Ollama and llama.cpp, and fills holes in code with any model. Listens on this machine only unless told otherwise; for TLS put a proxy in front. "
+    "Ollama and llama.cpp, and fills holes in code with any model. Listens on this machine only "
+    "unless told otherwise; for TLS put a proxy in front. "
     "Ctrl-C or SIGTERM lets answers under way finish for ten seconds.",
     "  octet serve -m mistral-7b-instruct-v0.2.Q4_K_M.gguf\n"
     "  octet serve -m small=phi-2.gguf -m big=mixtral.gguf --port 8000\n"
