@@ -122,10 +122,47 @@ static void test_each_defect_lands_in_its_state(void **state) {
     assert_true(folder_close(&folder));
 }
 
+/* Otherwise models that answer without code would be worse off than those whose code nobody ran. */
+static void test_without_the_tool_no_answer_counts(void **state) {
+    (void)state;
+    struct folder folder;
+    struct store *store;
+    struct task_set set;
+    struct octet_err err;
+    folder_open(&folder);
+    assert_int_equal(store_open(folder_file(&folder, "runs.db"), &store, &err), OCTET_OK);
+    assert_int_equal(task_set_open(DATA "funnel.yaml", &set, &err), OCTET_OK);
+    struct store_run run = begin_run(store, &set, 2);
+    char words[] = "I cannot do that.", code[] = "```\nx = 1\n```\n";
+    put_answer(store, run.id, 0, set.tasks[0].id, words);
+    put_answer(store, run.id, 1, set.tasks[0].id, code);
+    char *const path = strdup(getenv("PATH"));
+    setenv("PATH", "/nowhere", 1);
+    judge(store, &run, &set);
+    setenv("PATH", path, 1);
+    free(path);
+    json_t *document, *answer;
+    size_t i;
+    assert_int_equal(store_export(store, run.id, &document, &err), OCTET_OK);
+    json_array_foreach(json_object_get(document, "answers"), i, answer) {
+        const json_t *const judged = json_object_get(answer, "judged");
+        const json_t *const verdict = json_object_get(judged, "verdict");
+        assert_string_equal(json_string_value(json_object_get(verdict, "base")),
+                            grade_name(GRADE_NO_TOOL));
+    }
+    assert_int_equal(i, 2);
+    json_decref(document);
+    store_run_free(&run);
+    task_set_close(&set);
+    store_close(store);
+    assert_true(folder_close(&folder));
+}
+
 int main(void) {
     find_grammars();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_defect_lands_in_its_state),
+        cmocka_unit_test(test_without_the_tool_no_answer_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,22 +4,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "base/threads.h"
-#include "compare/grade.h"
+#include "judge_set.h"
 #include "temp_folder.h"
 
 #define DATA "tests/data/compare/"
-
-static void open_set(const char *what, struct task_set *set) {
-    struct octet_err err = {0};
-    if (task_set_open(what, set, &err) != OCTET_OK) fail_msg("%s", err.message);
-}
 
 static void grade(const struct task *task, const char *code, struct verdict *verdict) {
     const struct grade_options options = {false, NULL, false};
@@ -27,54 +20,7 @@ static void grade(const struct task *task, const char *code, struct verdict *ver
     if (grade_code(task, code, &options, verdict, &err) != OCTET_OK) fail_msg("%s", err.message);
 }
 
-/* ---- Whole sets, by several threads ---------------------------------------------------------- */
-
-struct many {
-    const struct task_set *set;
-    pthread_mutex_t lock;
-    size_t n_unexpected, n_graded;
-};
-
-static void judge_one(struct many *many, const struct task *task, const char *code, bool right) {
-    const struct grade_options options = {false, NULL, false};
-    struct octet_err err = {0};
-    struct verdict v = {0};
-    const enum octet_status status = grade_code(task, code, &options, &v, &err);
-    const bool passes = v.base == GRADE_PASSES && v.plus == GRADE_PASSES;
-    const bool unknown = v.base == GRADE_NO_TOOL;
-    pthread_mutex_lock(&many->lock);
-    if (status != OCTET_OK || (!unknown && passes != right)) {
-        many->n_unexpected++;
-        print_error("%s: %s %s: %s\n%.300s\n", task->id, right ? "reference" : "wrong answer",
-                    status == OCTET_OK ? grade_name(v.base) : err.message, v.detail, code);
-    }
-    many->n_graded++;
-    pthread_mutex_unlock(&many->lock);
-    grade_verdict_free(&v);
-}
-
-static void judge_task(void *arg, size_t i_task, int i_thread) {
-    (void)i_thread;
-    struct many *const many = arg;
-    const struct task *const task = &many->set->tasks[i_task];
-    judge_one(many, task, task->reference, !task->excluded || strstr(task->excluded, "contradict"));
-    for (size_t i = 0; i < task->n_wrong; i++) judge_one(many, task, task->wrong[i], false);
-}
-
-static void judge_set(const char *what) {
-    struct task_set set;
-    open_set(what, &set);
-    struct many many = {.set = &set};
-    pthread_mutex_init(&many.lock, NULL);
-    struct pool *const pool = pool_open(3);
-    assert_non_null(pool);
-    pool_tasks(pool, set.n_tasks, judge_task, &many);
-    pool_close(pool);
-    pthread_mutex_destroy(&many.lock);
-    task_set_close(&set);
-    assert_true(many.n_graded > 0);
-    assert_int_equal(many.n_unexpected, 0);
-}
+/* ---- Whole sets ------------------------------------------------------------------------------ */
 
 static void test_references_of_published_sets_pass(void **state) {
     (void)state;
@@ -156,6 +102,45 @@ static void test_gives_each_grade_where_it_belongs(void **state) {
     task_set_close(&sets[1]);
 }
 
+/* Codes in which a simpler reader than the compiler would overlook a word. */
+static void test_finds_refused_words_where_they_hide(void **state) {
+    (void)state;
+    static const struct {
+        const char *id, *code, *detail;
+    } cases[] = {
+        {"cpp", "int twice(int x) { char c = '\"'; exit(0); char d = '\"'; }", "uses exit"},
+        {"cpp", "int twice(int x) { int c = 'a\"'; exit(0); char d = '\"'; }", "uses exit"},
+        {"cpp", "int twice(int x) { int c = u8'\\'', d = '\"'; exit(0); /* \" */ }", "uses exit"},
+        {"cpp", "int n = 1'000'000; /* ' */ int twice(int x) { exit(0); }", "uses exit"},
+        {"cpp", "#define X(...)\nX(1'a'\"')\nint twice(int x) { exit(0); } // \"", "uses exit"},
+        {"cpp", "bool operator/**/==(liar, int) { return true; }", "uses operator=="},
+        {"cpp", "bool operator // \n not_eq(liar, int) { return true; }", "uses operator not_eq"},
+        {"cpp", "#define join(a, b) a%:%:b", "uses %:"},
+        {"cpp", "const char *s = R\"(\")\"; int twice(int x) { exit(0); }", "uses R\""},
+        {"cpp", "/* a ** / \" */ int x = 1; // \"\nint y = _exit(0);", "uses _exit"},
+        {"java", "class A { String a = \"\\u0022; System.exit(0); // \"; }", "uses \\u"},
+        {"java", "class A { char c = '\"'; { System . exit(0); } char d = '\"'; }", "uses exit"},
+        {"rust", "/* /* */ \" */ fn f() { std::process::exit(0) } // \"", "uses exit"},
+        {"rust", "const A: &str = \"\n\"; fn f() { exit(0) } const B: &str = \"\n\";", "uses exit"},
+        {"rust", "const A: char = 'é'; const B: char = '\"'; fn f() { exit(0) } // \"",
+         "uses exit"},
+        {"rust", "fn f<'a>(x: &'a str) { exit(0) }", "uses exit"},
+    };
+    struct task_set set;
+    open_set(DATA "attacks.yaml", &set);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct task *task = set.tasks;
+        while (task->judge != JUDGE_APPENDED || strcmp(task->language, cases[i].id) != 0) task++;
+        struct verdict v;
+        grade(task, cases[i].code, &v);
+        if (v.base != GRADE_NO_TOOL &&
+            (v.base != GRADE_FAILS || !strstr(v.detail, cases[i].detail)))
+            fail_msg("%s: %s: %s", cases[i].code, grade_name(v.base), v.detail);
+        grade_verdict_free(&v);
+    }
+    task_set_close(&set);
+}
+
 static void test_tells_base_from_plus(void **state) {
     (void)state;
     struct task_set set;
@@ -181,6 +166,51 @@ static void test_tells_base_from_plus(void **state) {
     assert_non_null(strstr(v.detail, "has_close_elements([1.0], 0.5): expected False, got True"));
     grade_verdict_free(&v);
     task_set_close(&set);
+}
+
+static void test_compares_numbers_as_evalplus_does(void **state) {
+    (void)state;
+    static const struct {
+        const char *result;
+        bool passes;
+    } cases[] = {
+        {"(3.9, 4.0)", true},
+        {"(3.9000001, 4.0)", true},
+        {"(3.91, 4.0)", false},
+        {"[3.9, 4.0]", false},
+        {"((3.9, 4.0), (3.9, 4.0))", true}, // as numpy stretches what is expected
+        {"((3.9, 4.0), (3.9, 4.1))", false},
+        {"((3.9, 4.0), 3.9)", false},
+        {"(3.9, 4.0, 4.0)", false},
+        {"(3.9,)", false},
+        {"(3.9, float('nan'))", false},
+        {"(3.9, '4.0')", false},
+        {"(3.9, 4 + 0j)", true},
+        {"(3.9, 10 ** 30)", false},
+    };
+    struct folder folder;
+    folder_open(&folder);
+    const char *const path = folder_file(&folder, "a.jsonl");
+    FILE *const file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("{\"task_id\": \"HumanEval/0\", \"prompt\": \"def f(x):\\n\", \"canonical_solution\": "
+          "\"  return (3.9, 4.0)\", \"entry_point\": \"f\", \"atol\": 0, \"base_input\": [[1]], "
+          "\"plus_input\": []}\n",
+          file);
+    assert_int_equal(fclose(file), 0);
+    struct task_set set;
+    open_set(path, &set);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char code[80];
+        snprintf(code, sizeof code, "def f(x):\n    return %s\n", cases[i].result);
+        struct verdict v;
+        grade(&set.tasks[0], code, &v);
+        if (v.base != GRADE_NO_TOOL && (v.base == GRADE_PASSES) != cases[i].passes)
+            fail_msg("%s: %s", cases[i].result, v.detail);
+        grade_verdict_free(&v);
+    }
+    task_set_close(&set);
+    assert_true(folder_close(&folder));
 }
 
 static void test_keeps_what_the_code_wrote(void **state) {
@@ -312,20 +342,15 @@ static void test_survives_failed_allocations(void **state) {
     task_set_close(&set);
 }
 
-static int skip_without_sandbox(void **state) {
-    (void)state;
-    if (box_probe()->enough) return 0;
-    print_message("the sandbox is too weak here: nothing is run\n");
-    exit(0);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_references_of_published_sets_pass),
         cmocka_unit_test(test_every_judge_tells_right_from_wrong),
         cmocka_unit_test(test_no_attack_passes),
         cmocka_unit_test(test_gives_each_grade_where_it_belongs),
+        cmocka_unit_test(test_finds_refused_words_where_they_hide),
         cmocka_unit_test(test_tells_base_from_plus),
+        cmocka_unit_test(test_compares_numbers_as_evalplus_does),
         cmocka_unit_test(test_keeps_what_the_code_wrote),
         cmocka_unit_test(test_says_where_tests_share_the_process),
         cmocka_unit_test(test_measures_and_extrapolates_sizes),

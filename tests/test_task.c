@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <zlib.h>
 #include <cmocka.h>
 
 #include "base/mem.h"
@@ -237,11 +238,27 @@ static void test_built_in_sets_hold_every_file(void **state) {
 
 /* ---- What is not right ----------------------------------------------------------------------- */
 
-static void test_names_file_row_and_field_of_what_is_wrong(void **state) {
+struct refusal {
+    const char *name, *text, *message;
+};
+
+static void expect_refusals(const struct refusal *cases, size_t n_cases) {
+    for (size_t i = 0; i < n_cases; i++) {
+        struct folder folder;
+        folder_open(&folder);
+        const char *const path = folder_file(&folder, cases[i].name);
+        write_text(path, cases[i].text);
+        struct task_set set;
+        struct octet_err err = {0};
+        assert_int_not_equal(task_set_open(path, &set, &err), OCTET_OK);
+        assert_string_equal(err.message + strlen(folder.path) + 1, cases[i].message);
+        assert_true(folder_close(&folder));
+    }
+}
+
+static void test_names_row_and_field_of_a_row_that_is_wrong(void **state) {
     (void)state;
-    static const struct {
-        const char *name, *text, *message;
-    } cases[] = {
+    static const struct refusal cases[] = {
         {"a.jsonl", "{\"task_id\": \"HumanEval/0\", \"canonical_solution\": \"\"}",
          "a.jsonl: row 1: field 'prompt': expected a text, found nothing"},
         {"a.jsonl", "\n\n{\"task_id\": 7, \"canonical_solution\": \"\", \"prompt\": \"\"}",
@@ -257,6 +274,45 @@ static void test_names_file_row_and_field_of_what_is_wrong(void **state) {
          "a.jsonl: row 1: field 'base_input': expected a list, found a number"},
         {"a.jsonl", "{\"task_id\": \"a\\u0000b\", \"canonical_solution\": \"\"}",
          "a.jsonl: row 1: field 'task_id': expected a text, found one with a NUL byte"},
+        {"a.jsonl",
+         "{\"id\": \"a\", \"language\": \"python\", \"prompt\": \"p\", \"entry\": \"f\", "
+         "\"calls\": [{\"args\": [], \"expect\": 123456789012345678901234567890}]}",
+         "a.jsonl: row 1: expected a JSON object, found no JSON"},
+        {"a.jsonl",
+         "{\"task_id\": \"HumanEval/0\", \"prompt\": \"\", \"base_input\": [], "
+         "\"plus_input\": []}",
+         "a.jsonl: row 1: field 'atol': expected a number, found nothing"},
+        {"a.jsonl", "{\"task_id\": \"x\", \"prompt\": \"\xff\", \"canonical_solution\": \"",
+         "a.jsonl: row 1: expected a JSON object, found no JSON"},
+        {"a.json", "{", "a.json: expected tasks as JSON, found no JSON"},
+        {"a.txt", "", "a.txt: expected .yaml, .json or .jsonl (each also .gz)"},
+    };
+    expect_refusals(cases, sizeof cases / sizeof cases[0]);
+}
+
+static void test_names_the_line_of_yaml_that_is_wrong(void **state) {
+    (void)state;
+    static const struct refusal cases[] = {
+        {"a.yaml", "id: a\nid: b\n", "a.yaml: line 2: a key is there twice"},
+        {"a.yaml", "a: &x [1]\nb: *x\n", "a.yaml: line 2: aliases are not supported"},
+        {"a.yaml", "a: &x [*x]\n", "a.yaml: line 1: aliases are not supported"},
+        {"a.yaml", "a: &x {<<: *x}\n", "a.yaml: line 1: aliases are not supported"},
+        {"a.yaml", "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n",
+         "a.yaml: line 2: aliases are not supported"},
+        {"a.yaml", "a: !!str 1\n", "a.yaml: line 1: tags are not supported"},
+        {"a.yaml", "a: 9223372036854775808\n", "a.yaml: line 1: an integer of more than 64 bits"},
+        {"a.yaml", "a: -1e999\n", "a.yaml: line 1: a number that is too large"},
+        {"a.yaml", "\"a\\0b\": 1\n", "a.yaml: line 1: a key holds a NUL byte"},
+        {"a.yaml", "a: [1\nb: 2\n", "a.yaml: line 2: did not find expected ',' or ']'"},
+        {"a.yaml", "? [1]\n: 2\n", "a.yaml: line 1: a key is not a text"},
+        {"a.yaml", "# nothing\n", "a.yaml: no tasks in it"},
+    };
+    expect_refusals(cases, sizeof cases / sizeof cases[0]);
+}
+
+static void test_names_row_and_field_of_a_task_that_is_wrong(void **state) {
+    (void)state;
+    static const struct refusal cases[] = {
         {"a.yaml", "id: a\nlanguage: cobol\nprompt: p\ncases: [{expect: a}]",
          "a.yaml: row 1: field 'language': expected python, c, cpp, javascript, go, java, rust, "
          "sql "
@@ -287,25 +343,136 @@ static void test_names_file_row_and_field_of_what_is_wrong(void **state) {
          "{id: a, language: c, prompt: p, cases: [{expect: a}]}\n---\n"
          "{id: a, language: c, prompt: p, cases: [{expect: a}]}",
          "a.yaml: row 2: field 'id': \"a\" is there twice"},
-        {"a.yaml", "id: a\nid: b\n", "a.yaml: line 2: a key is there twice"},
-        {"a.yaml", "a: &x [1]\nb: *x\n", "a.yaml: line 2: aliases are not supported"},
-        {"a.yaml", "a: [1\nb: 2\n", "a.yaml: line 2: did not find expected ',' or ']'"},
-        {"a.yaml", "? [1]\n: 2\n", "a.yaml: line 1: a key is not a text"},
-        {"a.yaml", "# nothing\n", "a.yaml: no tasks in it"},
-        {"a.json", "{", "a.json: expected tasks as JSON, found no JSON"},
-        {"a.txt", "", "a.txt: expected .yaml, .json or .jsonl (each also .gz)"},
+        {"a.yaml", "id: \"a\\0b\"\nlanguage: c\nprompt: p\n",
+         "a.yaml: row 1: field 'id': expected a text, found one with a NUL byte"},
+        {"a.yaml", "id: ''\nlanguage: c\nprompt: p\ncases: [{expect: a}]",
+         "a.yaml: row 1: field 'id' is empty"},
+        {"a.yaml", "id: [a]\nlanguage: c\nprompt: p\n",
+         "a.yaml: row 1: field 'id': expected a text, found a list"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\nfiles: {../../etc/passwd: x}\n",
+         "a.yaml: row 1: field 'files': expected a mapping of texts by paths beneath the folder, "
+         "found one with other items"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\nfiles: {/etc/passwd: x}\n",
+         "a.yaml: row 1: field 'files': expected a mapping of texts by paths beneath the folder, "
+         "found one with other items"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\nfiles: {a: 7}\n",
+         "a.yaml: row 1: field 'files': expected a mapping of texts by paths beneath the folder, "
+         "found one with other items"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\nfiles: [a]\n",
+         "a.yaml: row 1: field 'files': expected a mapping of texts by paths beneath the folder, "
+         "found a list"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\ncheck: c\nkeep: [a/../../b]\n",
+         "a.yaml: row 1: field 'keep': expected a list of paths beneath the folder, found one with "
+         "other items"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\ncases: [{expect_files: {./a: x}}]\n",
+         "a.yaml: row 1: field 'expect_files': expected a mapping of texts by paths beneath the "
+         "folder, found one with other items"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\ncheck: c\nsizes: [1, 2.5]\n",
+         "a.yaml: row 1: field 'sizes': expected a list of integers, found one with other items"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\ncases: {expect: a}\n",
+         "a.yaml: row 1: field 'cases': expected a list, found a mapping"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\ncases: [a]\n",
+         "a.yaml: row 1: field 'cases': expected a mapping, found a text"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\nentry: f\ntest: t\n",
+         "a.yaml: row 1: 'calls' and 'test' are for python and javascript"},
+        {"a.yaml", "id: a\nlanguage: python\nprompt: p\nentry: f\ntest: t\n",
+         "a.yaml: row 1: 'reference' is needed"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\nshape: round\ncases: [{expect: a}]\n",
+         "a.yaml: row 1: field 'shape': expected text, code or hole, found \"round\""},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\ncalls: [{args: null, expect: 1}]\n",
+         "a.yaml: row 1: 'entry' is needed with 'calls' and 'test'"},
+        {"a.yaml", "id: a\nlanguage: python\nprompt: p\nentry: f\ncalls: [{args: null}]\n",
+         "a.yaml: row 1: field 'args': expected a list, found null"},
+        {"a.yaml", "id: a\nlanguage: c\nprompt: p\nordered: maybe\ncases: [{expect: a}]\n",
+         "a.yaml: row 1: field 'ordered': expected true or false, found a text"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct folder folder;
-        folder_open(&folder);
-        const char *const path = folder_file(&folder, cases[i].name);
-        write_text(path, cases[i].text);
-        struct task_set set;
+    expect_refusals(cases, sizeof cases / sizeof cases[0]);
+}
+
+static void pack_text(const char *path, const char *text, size_t n_bytes, size_t n_times) {
+    gzFile file = gzopen(path, "wb9");
+    assert_non_null(file);
+    for (size_t i = 0; i < n_times; i++)
+        assert_int_equal(gzwrite(file, text, (unsigned)n_bytes), (int)n_bytes);
+    assert_int_equal(gzclose(file), Z_OK);
+}
+
+static void expect_refused(const char *path, const char *message) {
+    struct task_set set;
+    struct octet_err err = {0};
+    assert_int_equal(task_set_open(path, &set, &err), OCTET_EFORMAT);
+    if (!strstr(err.message, message)) fail_msg("%s", err.message);
+}
+
+static void test_refuses_packed_files_that_are_not_whole(void **state) {
+    (void)state;
+    struct folder folder;
+    folder_open(&folder);
+    const char *const path = folder_file(&folder, "a.yaml.gz");
+    const char *const text = "{id: a, language: c, prompt: p, cases: [{expect: a}]}\n";
+    pack_text(path, text, strlen(text), 1);
+    struct task_set set;
+    open_set(path, &set);
+    task_set_close(&set);
+    struct stat packed;
+    assert_int_equal(stat(path, &packed), 0);
+    for (off_t n = packed.st_size - 1; n > 2; n--) {
+        assert_int_equal(truncate(path, n), 0);
         struct octet_err err = {0};
         assert_int_not_equal(task_set_open(path, &set, &err), OCTET_OK);
-        assert_string_equal(err.message + strlen(folder.path) + 1, cases[i].message);
-        assert_true(folder_close(&folder));
     }
+    // Every bit matters to the checksum.
+    pack_text(path, text, strlen(text), 1);
+    FILE *const file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, -8, SEEK_END), 0);
+    fputc('x', file);
+    assert_int_equal(fclose(file), 0);
+    struct octet_err err = {0};
+    assert_int_equal(task_set_open(path, &set, &err), OCTET_EIO);
+    assert_true(folder_close(&folder));
+}
+
+static void test_refuses_packed_files_that_unfold_without_end(void **state) {
+    (void)state;
+    struct folder folder;
+    folder_open(&folder);
+    const char *const path = folder_file(&folder, "a.jsonl.gz");
+    static char piece[1 << 20];
+    memset(piece, ' ', sizeof piece);
+    pack_text(path, piece, sizeof piece, 65);
+    expect_refused(path, "more than 64 MiB of tasks");
+    memset(piece, 0, sizeof piece);
+    pack_text(path, piece, sizeof piece, 65);
+    expect_refused(path, "holds NUL bytes");
+    assert_true(folder_close(&folder));
+}
+
+static void test_reads_and_refuses_long_lines(void **state) {
+    (void)state;
+    enum { N = 1 << 20 };
+    struct folder folder;
+    folder_open(&folder);
+    const char *const path = folder_file(&folder, "a.jsonl");
+    static const char begin[] = "{\"id\": \"a\", \"language\": \"c\", \"cases\": [{\"expect\": "
+                                "\"\"}], \"prompt\": \"";
+    char *const text = calloc(1, N + sizeof begin + 4);
+    assert_non_null(text);
+    memset(text, 'x', N + sizeof begin);
+    memcpy(text, begin, sizeof begin - 1);
+    write_text(path, text);
+    expect_refused(path, "row 1: expected a JSON object, found no JSON");
+    memcpy(text + N, "\"}\n", 4);
+    write_text(path, text);
+    struct task_set set;
+    open_set(path, &set);
+    assert_int_equal(strlen(set.tasks[0].prompt), N - (sizeof begin - 1));
+    task_set_close(&set);
+    memset(text, '[', N);
+    write_text(path, text);
+    expect_refused(path, "found no JSON");
+    free(text);
+    assert_true(folder_close(&folder));
 }
 
 static void test_refuses_what_is_not_there(void **state) {
@@ -393,7 +560,12 @@ int main(void) {
         cmocka_unit_test(test_reads_a_folder_in_order_of_names),
         cmocka_unit_test(test_version_follows_the_contents),
         cmocka_unit_test(test_built_in_sets_hold_every_file),
-        cmocka_unit_test(test_names_file_row_and_field_of_what_is_wrong),
+        cmocka_unit_test(test_names_row_and_field_of_a_row_that_is_wrong),
+        cmocka_unit_test(test_names_the_line_of_yaml_that_is_wrong),
+        cmocka_unit_test(test_names_row_and_field_of_a_task_that_is_wrong),
+        cmocka_unit_test(test_refuses_packed_files_that_are_not_whole),
+        cmocka_unit_test(test_refuses_packed_files_that_unfold_without_end),
+        cmocka_unit_test(test_reads_and_refuses_long_lines),
         cmocka_unit_test(test_refuses_what_is_not_there),
         cmocka_unit_test(test_finds_pulled_sets),
         cmocka_unit_test(test_refuses_deep_nesting),

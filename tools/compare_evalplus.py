@@ -17,6 +17,7 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.metadata import version
 
 COMPARES = [ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq]
 OPERATORS = [ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.Div]
@@ -65,6 +66,34 @@ def change_return(rng, node):
     return node
 
 
+def change_branch(rng, node):
+    """The branches swapped, the condition turned round, or one of them gone."""
+    if node.orelse and rng.random() < 0.5:
+        node.body, node.orelse = node.orelse, node.body
+    elif rng.random() < 0.5:
+        node.test = ast.UnaryOp(op=ast.Not(), operand=node.test)
+    else:
+        node.body = [ast.Pass()]
+    return node
+
+
+def change_loop(rng, node):
+    """An early end, a first round that does nothing, an exception, or, rarely, no end."""
+    text = rng.choice(["break", "break", "continue", "raise KeyError(0)", "return None",
+                       "while True: pass"])
+    added = ast.parse(text, mode="exec").body if "return" not in text else [ast.Return(None)]
+    node.body = node.body + added if rng.random() < 0.7 else added + node.body
+    return node
+
+
+def without_docstrings(tree):
+    """Changes of those would be answers that only look changed."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
 class Changer(ast.NodeTransformer):
     """Applies one change at the I-th place where one is possible."""
 
@@ -75,6 +104,10 @@ class Changer(ast.NodeTransformer):
         node = super().generic_visit(node)
         if isinstance(node, ast.Return):
             return self.place(node, change_return)
+        if isinstance(node, ast.If):
+            return self.place(node, change_branch)
+        if isinstance(node, (ast.For, ast.While)):
+            return self.place(node, change_loop)
         if isinstance(node, ast.expr):
             return self.place(node, change_value)
         if isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr)):
@@ -89,9 +122,9 @@ class Changer(ast.NodeTransformer):
         return changed if self.places - 1 == self.at else node
 
 
-def mutants(row, count):
-    tree = ast.parse(row["prompt"] + row["canonical_solution"])
-    rng = random.Random(row["task_id"])
+def mutants(row, count, seed):
+    tree = without_docstrings(ast.parse(row["prompt"] + row["canonical_solution"]))
+    rng = random.Random(seed + row["task_id"])
     probe = Changer(random.Random(0), -1)
     probe.visit(copy.deepcopy(tree))
     found = []
@@ -138,12 +171,13 @@ def main():
     parser.add_argument("data")
     parser.add_argument("--grader", required=True)
     parser.add_argument("--mutants", type=int, default=20)
+    parser.add_argument("--seed", default="", help="a text; others make other answers")
     parser.add_argument("--every", type=int, default=1, help="only each N-th task")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     with gzip.open(args.data, "rt") as file:
         rows = [json.loads(line) for line in file][::args.every]
-    jobs = [(row, mutants(row, args.mutants)) for row in rows]
+    jobs = [(row, mutants(row, args.mutants, args.seed)) for row in rows]
     with ProcessPoolExecutor(args.jobs) as pool:
         theirs = [v for part in pool.map(judge_evalplus, jobs) for v in part]
     shares = [jobs[i::args.jobs] for i in range(args.jobs)]
@@ -158,8 +192,12 @@ def main():
         if (mine["base"] == "passes", mine["plus"] == "passes") != (base, plus):
             differences += 1
             print(f"--- {task}: evalplus {base} {plus}, octet {mine}\n{code}")
-    passing = sum(plus for _, plus in theirs)
-    print(f"{len(answers)} answers, {passing} pass, {differences} judged differently")
+    n_base, n_plus = sum(base for base, _ in theirs), sum(plus for _, plus in theirs)
+    n_late = sum("times out" in (mine["base"], mine["plus"]) for mine in ours.values())
+    print(f"{len(answers)} answers to {len(rows)} tasks: {n_base} pass base, {n_plus} pass plus, "
+          f"{n_late} time out; {differences} judged differently")
+    print(f"evalplus {version('evalplus')}, numpy {version('numpy')}, "
+          f"Python {sys.version.split()[0]}")
 
 
 if __name__ == "__main__":

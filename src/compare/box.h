@@ -42,6 +42,7 @@ struct box_file {
     size_t n_bytes;
     bool executable;
 };
+bool box_path_ok(const char *path); // relative, stays beneath, names a file
 
 struct box_limits {
     double wall_s, cpu_s;  // 0: 10 s; CPU time is the sum over all processes

@@ -109,7 +109,6 @@ uint64_t box_count_tasks_of(uid_t uid);
 
 /* ---- Work folder ----------------------------------------------------------------------------- */
 
-bool box_path_ok(const char *path); // relative, stays beneath, names a file
 /* Runs in the child; NULL or what failed. */
 const char *box_put_files(int work_fd, const struct box_job *job);
 /* The contents of PATH beneath, at most MAX bytes; false: no regular file there, or no memory. */

@@ -17,11 +17,65 @@ static const double run_s = 20;
 
 /* With what would hide such a word from a reader as simple as bare_code. */
 static const char *const cpp_words[] = {
-    "exit",    "_exit",   "_Exit",       "quick_exit", "atexit",     "on_exit",  "at_quick_exit",
-    "main",    "longjmp", "constructor", "destructor", "init_array", "asm",      "__asm__",
-    "syscall", "fork",    "vfork",       "execve",     "execv",      "execl",    "system",
-    "popen",   "dlopen",  "operator==",  "operator!=", "operator!",  "__FILE__", "##",
-    "\\",      "R\"",     "u8R\"",       "uR\"",       "UR\"",       "LR\"",     NULL,
+    "exit",
+    "_exit",
+    "_Exit",
+    "quick_exit",
+    "atexit",
+    "on_exit",
+    "main",
+    "longjmp",
+    "constructor",
+    "destructor",
+    "init_array",
+    "asm",
+    "__asm__",
+    "syscall",
+    "fork",
+    "vfork",
+    "execve",
+    "execv",
+    "execl",
+    "system",
+    "popen",
+    "dlopen",
+    "operator==",
+    "operator!=",
+    "operator!",
+    "__FILE__",
+    "##",
+    "\\",
+    "R\"",
+    "u8R\"",
+    "uR\"",
+    "UR\"",
+    "LR\"",
+    "%:",
+    "__asm",
+    "execvp",
+    "execvpe",
+    "execlp",
+    "execle",
+    "fexecve",
+    "execveat",
+    "posix_spawn",
+    "posix_spawnp",
+    "siglongjmp",
+    "pthread_exit",
+    "thrd_exit",
+    "operator not",
+    "__assert",
+    "at_quick_exit",
+    "__assert_fail",
+    "pthread_cancel",
+    "__builtin_exit",
+    "__destructor__",
+    "__builtin__exit",
+    "__builtin__Exit",
+    "__constructor__",
+    "operator not_eq",
+    "__builtin_longjmp",
+    NULL,
 };
 static const char *const java_words[] = {
     "exit",          "halt",   "Runtime", "ProcessBuilder",     "Main", "Octet", "reflect",
@@ -33,35 +87,78 @@ static const char *const rust_words[] = {
     "r#",        "r\"",          "br\"",      "br#",         NULL,
 };
 
-static bool is_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
+static bool is_word(char c) {
+    return isalnum((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
+}
+
+/* Past the comment that begins at C. In Rust they nest. */
+static const char *skip_comment(const char *c, bool rust) {
+    if (c[1] == '/') return c + strcspn(c, "\n");
+    size_t depth = 0;
+    do {
+        if (c[0] == '/' && c[1] == '*' && (rust || depth == 0)) {
+            depth++;
+            c += 2;
+        } else if (c[0] == '*' && c[1] == '/') {
+            depth--;
+            c += 2;
+        } else {
+            c++;
+        }
+    } while (*c && depth > 0);
+    return c;
+}
+
+/* Past the text or character that begins at C. In Rust texts may hold ends of lines. */
+static const char *skip_quoted(const char *c, bool rust) {
+    const char quote = *c++;
+    while (*c && *c != quote && (*c != '\n' || (rust && quote == '"'))) {
+        c += *c == '\\' && c[1];
+        c++;
+    }
+    return c + (*c == quote);
+}
+
+/* A quote in front of a lifetime, which begins no character. */
+static bool is_lifetime(const char *c) {
+    if (c[1] == '\\' || c[1] == '\0') return false;
+    const char *end = c + 2;
+    while (((unsigned char)*end & 0xc0) == 0x80) end++;
+    return *end != '\'';
+}
+
+/* The length of the number that begins at C; quotes part its digits in C++. */
+static size_t number_length(const char *c) {
+    size_t n = 1;
+    while (is_word(c[n]) || (c[n] == '\'' && is_word(c[n + 1]))) n++;
+    return n;
+}
 
 /* The code without comments, texts and the blanks that no word needs. */
-static char *bare_code(const char *code) {
-    char *const out = mem_alloc(strlen(code) + 2);
+static char *bare_code(const char *code, bool rust) {
+    char *const out = mem_alloc(strlen(code) + 1);
     if (!out) return NULL;
     size_t n = 0;
+    bool blank = false;
     for (const char *c = code; *c;) {
-        if (c[0] == '/' && c[1] == '/') {
-            c += strcspn(c, "\n");
-        } else if (c[0] == '/' && c[1] == '*') {
-            const char *const end = strstr(c + 2, "*/");
-            c = end ? end + 2 : c + strlen(c);
-            out[n++] = ' ';
-        } else if (*c == '\'' && c[1] == '\\' && c[2]) {
-            const char *const end = strchr(c + 3, '\'');
-            c = end ? end + 1 : c + 3;
-        } else if (*c == '\'' && c[1] && c[2] == '\'') {
-            c += 3;
-        } else if (*c == '"') {
-            for (c++; *c && *c != '"' && *c != '\n'; c++) c += *c == '\\' && c[1];
-            c += *c == '"';
-            out[n++] = '"';
-        } else if (isspace((unsigned char)*c)) {
-            const char *const next = c + strspn(c, " \t\r\n\f\v");
-            if (n > 0 && is_word(out[n - 1]) && is_word(*next)) out[n++] = ' ';
-            c = next;
+        if (isspace((unsigned char)*c)) {
+            blank = true;
+            c++;
+        } else if (c[0] == '/' && (c[1] == '/' || c[1] == '*')) {
+            blank = true;
+            c = skip_comment(c, rust);
+        } else if (*c == '"' || (*c == '\'' && !(rust && is_lifetime(c)))) {
+            out[n++] = *c;
+            c = skip_quoted(c, rust);
         } else {
-            out[n++] = *c++;
+            const bool begins = c == code || !is_word(c[-1]);
+            if (blank && n > 0 && is_word(out[n - 1]) && is_word(*c)) out[n++] = ' ';
+            blank = false;
+            const size_t n_copied =
+                !rust && begins && isdigit((unsigned char)*c) ? number_length(c) : 1;
+            memcpy(out + n, c, n_copied);
+            n += n_copied;
+            c += n_copied;
         }
     }
     out[n] = '\0';
@@ -88,6 +185,7 @@ struct appended {
     const char *before, *test;
     char nonce[GRADE_NONCE];
     struct buffer source, extra; // EXTRA: Octet.java
+    bool broken;                 // there is no test in the tests
 };
 
 static bool append_all(struct buffer *out, const char *const *texts) {
@@ -100,6 +198,7 @@ static bool append_all(struct buffer *out, const char *const *texts) {
 static bool write_cpp(struct appended *a) {
     const char *main_at = strstr(a->test, "main(");
     const char *const brace = main_at ? strchr(main_at, '{') : NULL;
+    a->broken = !brace;
     if (!brace) return false;
     struct buffer head = {NULL, 0, 0};
     const bool done =
@@ -135,7 +234,8 @@ static bool write_rust(struct appended *a) {
             at += sizeof attribute - 1;
             const char *const name = strstr(at, "fn ");
             const size_t n = name ? strcspn(name + 3, "( \n") : 0;
-            done = buffer_append_text(&a->source, "pub ") && name &&
+            a->broken = a->broken || !name;
+            done = name && buffer_append_text(&a->source, "pub ") &&
                    buffer_append_text(&calls, "tests::") && buffer_append(&calls, name + 3, n) &&
                    buffer_append_text(&calls, "(); ");
             at += strspn(at, " \t\r\n");
@@ -224,7 +324,7 @@ static enum octet_status run_java(struct appended *a) {
 static const struct way {
     const char *language, *tool;
     const char *const *refused;
-    bool (*write)(struct appended *a); // false: out of memory, or no test in the tests
+    bool (*write)(struct appended *a); // false: out of memory, or broken
     enum octet_status (*run)(struct appended *a);
 } ways[] = {{"cpp", "g++", cpp_words, write_cpp, run_compiled},
             {"java", "javac", java_words, write_java, run_java},
@@ -234,9 +334,12 @@ static const struct way {
 static enum octet_status refuse(struct grading *g, const struct way *way, bool *refused) {
     const size_t n_prompt = strlen(g->task->prompt);
     const bool repeats = strncmp(g->code, g->task->prompt, n_prompt) == 0;
-    char *const bare = bare_code(g->code + (repeats ? n_prompt : 0));
+    const char *const own = g->code + (repeats ? n_prompt : 0);
+    char *const bare = bare_code(own, strcmp(way->language, "rust") == 0);
     if (!bare) return octet_fail_memory(g->err, "code", strlen(g->code));
-    const char *const word = find_word(bare, way->refused);
+    const char *word = find_word(bare, way->refused);
+    // Java reads these escapes before anything else: one can end a text or a comment.
+    if (strcmp(way->language, "java") == 0 && strstr(own, "\\u")) word = "\\u";
     *refused = word != NULL;
     mem_free(bare);
     if (!word) return OCTET_OK;
@@ -262,7 +365,8 @@ enum octet_status grade_appended(struct grading *g) {
     status = grade_nonce(a.nonce, g->err);
     if (status == OCTET_OK)
         status = way->write(&a) ? way->run(&a)
-                                : grade_say(g, GRADE_FAILS, "the task is broken: no test in it");
+                 : a.broken     ? grade_say(g, GRADE_FAILS, "the task is broken: no test in it")
+                                : octet_fail_memory(g->err, "tests", 0);
     buffer_free(&a.source);
     buffer_free(&a.extra);
     return status;

@@ -123,15 +123,17 @@ static enum octet_status judge_answer(struct judging *j, const json_t *model,
         score_read(task, reply->text, reply->n_bytes, reply->finish_reason, &reading, err);
     if (status != OCTET_OK) return status;
     struct verdict lenient, strict;
-    bool has_strict = false, was_run = reading.has_code;
-    if (was_run) status = run_code(j, task, &reading, &lenient, &strict, &has_strict, err);
+    bool has_strict = false;
+    // Also without code: where the language's tool is missing, no answer to the task may count.
+    status = run_code(j, task, &reading, &lenient, &strict, &has_strict, err);
     if (status == OCTET_OK) {
+        const bool told = reading.has_code || lenient.base == GRADE_NO_TOOL;
         const struct asked asked = asked_of(model);
         double cost = answer_cost(j->terms, &asked, reply);
         struct judged judged = {
-            .state = find_state(&reading, was_run ? &lenient : NULL),
+            .state = find_state(&reading, told ? &lenient : NULL),
             .reading = &reading,
-            .verdict = was_run ? &lenient : NULL,
+            .verdict = told ? &lenient : NULL,
             .strict = has_strict ? &strict : NULL,
             .cost = cost,
             .currency = isnan(cost) ? NULL : j->terms->currency,
@@ -139,7 +141,7 @@ static enum octet_status judge_answer(struct judging *j, const json_t *model,
         pthread_mutex_lock(&j->lock);
         status = store_put_judged(j->store, j->run->id, name, task->id, sample, &judged, err);
         pthread_mutex_unlock(&j->lock);
-        if (was_run) grade_verdict_free(&lenient);
+        grade_verdict_free(&lenient);
         if (has_strict) grade_verdict_free(&strict);
     }
     score_reading_free(&reading);

@@ -18,8 +18,8 @@
 #include "compare/pulled.h"
 #include "compare/task_impl.h"
 
-/* A packed file may unfold to at most this. */
-#define MAX_FILE_BYTES (UINT64_C(512) << 20)
+/* A packed file may unfold to at most this: a few times the largest published set. */
+enum { MAX_FILE_BYTES = 64 << 20 };
 
 static const struct {
     const char *name;
@@ -133,13 +133,15 @@ static enum octet_status read_file(const char *path, struct buffer *out, struct 
         }
         if (n <= 0) break;
         if (out->n + (size_t)n > MAX_FILE_BYTES)
-            status = octet_fail(err, OCTET_EFORMAT, "%s: more than 512 MiB of tasks", path);
+            status = octet_fail(err, OCTET_EFORMAT, "%s: more than 64 MiB of tasks", path);
+        else if (memchr(piece, '\0', (size_t)n))
+            status = octet_fail(err, OCTET_EFORMAT, "%s: holds NUL bytes: no text", path);
         else if (!buffer_append(out, piece, (size_t)n))
             status = octet_fail_memory(err, path, out->n + (size_t)n);
     }
-    gzclose(file);
-    if (status == OCTET_OK && strlen(out->bytes) != out->n)
-        status = octet_fail(err, OCTET_EFORMAT, "%s: holds NUL bytes: no text", path);
+    // Only closing tells that the file ended in the middle of packed data.
+    if (gzclose(file) != Z_OK && status == OCTET_OK)
+        status = octet_fail(err, OCTET_EFORMAT, "%s: ends too early", path);
     return status;
 }
 

@@ -25,21 +25,21 @@ enum task_judge {
 };
 
 struct task {
-    const char *id;        // unique in the set: "HumanEval/0"
-    const char *language;  // python c cpp javascript go java rust sql shell
+    const char *id;       // unique in the set: "HumanEval/0"
+    const char *language; // python c cpp javascript go java rust sql shell
     const char *prompt;
-    const char *suffix;    // TASK_HOLE, else NULL
-    const char *entry;     // function that must be there; NULL: a whole program
-    const char *reference; // a complete file that solves the task; NULL: unknown
+    const char *suffix;       // TASK_HOLE, else NULL
+    const char *entry;        // function that must be there; NULL: a whole program
+    const char *reference;    // a complete file that solves the task; NULL: unknown
     const char *const *wrong; // (n_wrong) complete files that must not pass
     size_t n_wrong;
     enum task_shape shape;
     enum task_judge judge;
-    const json_t *tests;   // an object, read by the judge (grade.c)
+    const json_t *tests;          // an object, read by the judge (grade.c)
     const struct box_file *files; // (n_files) put beside the answer when it runs
     size_t n_files;
     struct box_limits limits; // zeros: defaults
-    const char *excluded;  // why the item is left out of scores, or NULL
+    const char *excluded;     // why the item is left out of scores, or NULL
 };
 
 struct task_set {

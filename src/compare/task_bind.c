@@ -6,7 +6,20 @@
 #include "base/status.h"
 #include "compare/task_impl.h"
 
-enum kind { TEXT, LIST, MAPPING, NUMBER, INTEGER, BOOL, TEXTS, TEXT_MAP, INTEGERS, ANY };
+enum kind {
+    TEXT,
+    LIST,
+    MAPPING,
+    NUMBER,
+    INTEGER,
+    BOOL,
+    TEXTS,
+    TEXT_MAP,
+    INTEGERS,
+    PATHS, // texts that name files of a box
+    FILES, // such names and the contents
+    ANY,
+};
 
 struct field {
     const char *name;
@@ -24,7 +37,7 @@ static const struct field task_fields[] = {
     {"reference", TEXT, false},
     {"wrong", TEXTS, false},
     {"limits", MAPPING, false},
-    {"files", TEXT_MAP, false},
+    {"files", FILES, false},
     {"excluded", TEXT, false},
     {"license", TEXT, false},
     {"source", TEXT, false},
@@ -37,8 +50,8 @@ static const struct field task_fields[] = {
     {"run", TEXTS, false},
     {"check", TEXT, false},
     {"generate", TEXT, false},
-    {"inputs", TEXTS, false},
-    {"keep", TEXTS, false},
+    {"inputs", PATHS, false},
+    {"keep", PATHS, false},
     {"sizes", INTEGERS, false},
     {"sizes_full", INTEGERS, false},
     {"extrapolate", INTEGER, false},
@@ -64,11 +77,11 @@ static const struct field call_fields[] = {
 static const struct field case_fields[] = {
     {"args", TEXTS, false},
     {"stdin", TEXT, false},
-    {"files", TEXT_MAP, false},
+    {"files", FILES, false},
     {"expect", TEXT, false},
     {"expect_lines", TEXTS, false},
     {"unordered", BOOL, false},
-    {"expect_files", TEXT_MAP, false},
+    {"expect_files", FILES, false},
     {"status", INTEGER, false},
     {"setup_more", TEXT, false},
     {"ordered", BOOL, false},
@@ -94,6 +107,10 @@ static bool all_are(const json_t *value, bool (*is)(const json_t *)) {
     return true;
 }
 
+static bool is_path(const json_t *value) {
+    return is_text(value) && box_path_ok(json_string_value(value));
+}
+
 static bool is_integer(const json_t *value) { return json_is_integer(value); }
 
 static bool is_text_map(const json_t *value) {
@@ -101,6 +118,14 @@ static bool is_text_map(const json_t *value) {
     json_t *item;
     if (!json_is_object(value)) return false;
     json_object_foreach((json_t *)value, key, item) if (!is_text(item)) return false;
+    return true;
+}
+
+static bool is_files(const json_t *value) {
+    const char *key;
+    json_t *item;
+    if (!is_text_map(value)) return false;
+    json_object_foreach((json_t *)value, key, item) if (!box_path_ok(key)) return false;
     return true;
 }
 
@@ -115,6 +140,8 @@ static bool is_of_kind(const json_t *value, enum kind kind) {
     case TEXTS: return all_are(value, is_text);
     case TEXT_MAP: return is_text_map(value);
     case INTEGERS: return all_are(value, is_integer);
+    case PATHS: return all_are(value, is_path);
+    case FILES: return is_files(value);
     case ANY: break;
     }
     return true;
@@ -130,6 +157,8 @@ static const char *kind_name(enum kind kind) {
                                         "a list of texts",
                                         "a mapping of texts",
                                         "a list of integers",
+                                        "a list of paths beneath the folder",
+                                        "a mapping of texts by paths beneath the folder",
                                         "anything"};
     return names[kind];
 }
@@ -137,9 +166,12 @@ static const char *kind_name(enum kind kind) {
 /* A number that stands where a text must is nearly always one that lacks its quotes. */
 static enum octet_status wrong_kind(const struct check *c, const char *name, enum kind kind,
                                     const json_t *found) {
-    const char *const what = is_of_kind(found, LIST) && kind == TEXTS ? "one with other items"
-                             : json_is_string(found) && kind == TEXT  ? "one with a NUL byte"
-                                                                      : task_kind_of(found);
+    const bool is_list = kind == TEXTS || kind == INTEGERS || kind == PATHS;
+    const bool is_map = kind == TEXT_MAP || kind == FILES;
+    const bool other = (is_list && json_is_array(found)) || (is_map && json_is_object(found));
+    const char *const what = other                                   ? "one with other items"
+                             : json_is_string(found) && kind == TEXT ? "one with a NUL byte"
+                                                                     : task_kind_of(found);
     return octet_fail(c->err, OCTET_EFORMAT, "%s: row %zu: field '%s': expected %s, found %s",
                       c->place->file, c->place->row, name, kind_name(kind), what);
 }

@@ -38,19 +38,29 @@ static bool is_one_of(const char *text, const char *const *words) {
     return false;
 }
 
-/* A plain scalar that is a number; NULL: it is not. */
-static json_t *number_of(const char *text) {
+static bool is_number(const char *text) {
     const char *const digits = text + strspn(text, "+-");
-    if (digits > text + 1 || strspn(digits, "0123456789.") == 0) return NULL;
-    if (text[strspn(text, "+-0123456789.eE")] != '\0') return NULL;
     char *end;
+    if (digits > text + 1 || strspn(digits, "0123456789.") == 0) return false;
+    if (text[strspn(text, "+-0123456789.eE")] != '\0') return false;
+    strtod(text, &end);
+    return *end == '\0';
+}
+
+static enum octet_status read_number(const struct reader *r, const yaml_event_t *event,
+                                     json_t **out) {
+    const char *const text = (const char *)event->data.scalar.value;
     errno = 0;
-    if (strspn(digits, "0123456789") == strlen(digits)) {
-        const long long integer = strtoll(text, &end, 10);
-        return errno == 0 ? json_integer(integer) : NULL;
+    if (text[strcspn(text, ".eE")] == '\0') {
+        const long long integer = strtoll(text, NULL, 10);
+        if (errno != 0) return fail_at(r, event->start_mark, "an integer of more than 64 bits");
+        *out = json_integer(integer);
+    } else {
+        const double real = strtod(text, NULL);
+        if (!isfinite(real)) return fail_at(r, event->start_mark, "a number that is too large");
+        *out = json_real(real);
     }
-    const double real = strtod(text, &end);
-    return *end == '\0' && isfinite(real) ? json_real(real) : NULL;
+    return *out ? OCTET_OK : octet_fail_memory(r->err, "YAML", 0);
 }
 
 static json_t *scalar_value(const yaml_event_t *event) {
@@ -62,10 +72,18 @@ static json_t *scalar_value(const yaml_event_t *event) {
         if (is_one_of(text, nulls)) return json_null();
         if (is_one_of(text, trues)) return json_true();
         if (is_one_of(text, falses)) return json_false();
-        json_t *const number = number_of(text);
-        if (number) return number;
     }
     return json_text(text, event->data.scalar.length);
+}
+
+static enum octet_status read_scalar(const struct reader *r, const yaml_event_t *event,
+                                     json_t **out) {
+    const bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    if (event->data.scalar.tag) return fail_at(r, event->start_mark, "tags are not supported");
+    if (plain && is_number((const char *)event->data.scalar.value))
+        return read_number(r, event, out);
+    *out = scalar_value(event);
+    return *out ? OCTET_OK : octet_fail_memory(r->err, "YAML", 0);
 }
 
 /* ---- Nodes ----------------------------------------------------------------------------------- */
@@ -131,9 +149,7 @@ static enum octet_status read_node(struct reader *r, const yaml_event_t *event, 
                                    json_t **out) {
     if (depth >= MAX_DEPTH) return fail_at(r, event->start_mark, "nested too deep");
     switch (event->type) {
-    case YAML_SCALAR_EVENT:
-        *out = scalar_value(event);
-        return *out ? OCTET_OK : octet_fail_memory(r->err, "YAML", 0);
+    case YAML_SCALAR_EVENT: return read_scalar(r, event, out);
     case YAML_SEQUENCE_START_EVENT: return read_sequence(r, depth + 1, out);
     case YAML_MAPPING_START_EVENT: return read_mapping(r, depth + 1, out);
     default: return fail_at(r, event->start_mark, "aliases are not supported");

@@ -200,11 +200,7 @@ def is_floats(value):
     return type(value) is float
 
 
-def is_close(out, expected, atol):
-    """What numpy.allclose says of two numbers or two equally shaped nests of them."""
-    if isinstance(expected, (list, tuple)):
-        return (isinstance(out, (list, tuple)) and len(out) == len(expected)
-                and all(is_close(a, b, atol) for a, b in zip(out, expected)))
+def is_close_number(out, expected, atol):
     numbers = (bool, int, float, complex)
     if type(out) not in numbers or type(expected) not in numbers:
         return False
@@ -214,6 +210,34 @@ def is_close(out, expected, atol):
         return True
     difference = abs(out - expected)
     return difference <= atol + FLOAT_RTOL * abs(expected) and math.isfinite(abs(expected))
+
+
+def shape_of(value):
+    """The lengths of an evenly nested list from outside in; an uneven one is an error."""
+    if not isinstance(value, (list, tuple)):
+        return ()
+    shapes = {shape_of(item) for item in value} or {()}
+    (shape,) = shapes
+    return len(value), *shape
+
+
+def is_close(out, expected, atol):
+    """What numpy.allclose says of two numbers or nests of them: where one of them is flatter or
+    holds one item, that stands for as many as the other has."""
+    def compare(a, depth_a, b, depth_b):
+        depth = max(depth_a, depth_b)
+        if depth == 0:
+            return is_close_number(a, b, atol)
+        a = a if depth_a == depth else [a]
+        b = b if depth_b == depth else [b]
+        n = len(b) if len(a) == 1 else len(a)
+        a = a * n if len(a) == 1 else a
+        b = b * n if len(b) == 1 else b
+        return len(a) == len(b) and all(
+            compare(x, min(depth_a, depth - 1), y, min(depth_b, depth - 1)) for x, y in zip(a, b))
+    if isinstance(expected, (list, tuple)) and len(out) != len(expected):
+        return False
+    return compare(out, len(shape_of(out)), expected, len(shape_of(expected)))
 
 
 class EvalPlusJudge:
@@ -312,7 +336,7 @@ def is_expected(out, expected, atol):
     if isinstance(expected, bool) or isinstance(out, bool):
         return out is expected
     if isinstance(expected, float) or (atol and isinstance(expected, int)):
-        return is_close(out, expected, FLOAT_ATOL if atol is None else atol)
+        return is_close_number(out, expected, FLOAT_ATOL if atol is None else atol)
     return out == expected
 
 
