@@ -337,8 +337,7 @@ static enum octet_status ask_reference(struct questions *q, struct octet_err *er
         reply.text = mem_alloc(cap);
         reply.finish_reason = copy_text("stop");
         reply.model = copy_text("reference");
-        reply.date = copy_text(q->c->run.started);
-        if (!reply.text || !reply.finish_reason || !reply.model || !reply.date) {
+        if (!reply.text || !reply.finish_reason || !reply.model) {
             reply_free(&reply);
             return octet_fail_memory(err, "answer", cap);
         }
@@ -380,6 +379,7 @@ static enum octet_status confirm_cost(const struct comparison *c, struct octet_e
     const struct compare_options *o = c->options;
     double total = 0;
     bool remote = false, unpriced = false;
+    if (o->provider.replay_dir) return OCTET_OK; // nobody is asked
     for (size_t i = 0; i < o->n_models; i++) {
         const struct provider *p = c->providers[i];
         if (!p || strcmp(provider_kind(p), "local") == 0) continue;

@@ -221,9 +221,7 @@ static void write_run(struct report_text *text, const json_t *judged, size_t max
     report_raw(text, "</summary><p class=\"facts\">");
     report_html_part(text, summary_text(verdict, "detail"), strlen(summary_text(verdict, "detail")),
                      600);
-    report_raw(text, " (");
-    report_seconds(text, summary_number(verdict, "seconds"));
-    report_raw(text, ")</p>");
+    report_raw(text, "</p>");
     if (json_is_object(strict)) {
         report_raw(text, "<p class=\"facts\">Read strictly (first block as it is): ");
         report_html(text, summary_text(strict, "base"));

@@ -50,9 +50,11 @@ static enum octet_status export_run(struct store *store, int64_t id, json_t **ou
                   run.models, "settings", run.settings);
     store_run_free(&run);
     struct query query;
+    // When it was asked, not when it was replayed: a report of a recording is always the same.
     query_open(&query, store,
-               "SELECT task_set, set_version, license, source, started, finished FROM run"
-               " WHERE id = ?");
+               "SELECT task_set, set_version, license, source,"
+               " coalesce((SELECT min(date) FROM answer WHERE run = run.id), started), finished"
+               " FROM run WHERE id = ?");
     query_int(&query, id);
     if (query_step(&query)) {
         set_text(&query, object, "set", 0);

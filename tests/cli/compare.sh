@@ -61,11 +61,15 @@ run "${compare[@]}" --models "a=local:kv=q4,$model"; expect_failure bad_setting 
 run "${compare[@]}" --models "a=local:k=q4,$model"; expect_failure unknown_setting "'k=q4'"
 
 # ---- Recorded, replayed -------------------------------------------------------------------------
-run "${compare[@]}" --models "$model" -n 8 --fresh --record "$TMP/kept" --json
+run "${compare[@]}" --models "$model,reference" -n 8 --record "$TMP/kept" --store "$TMP/one.db" \
+    --json --html "$TMP/one.html"
 expect_exit recording_works 0; cp "$TMP/out" "$TMP/first"
-run "${compare[@]}" --models "$model" -n 8 --replay "$TMP/kept" --store "$TMP/other.db" --json
+sleep 1 # another second, in which nothing may show
+run "${compare[@]}" --models "$model,reference" -n 8 --replay "$TMP/kept" --store "$TMP/two.db" \
+    --json --html "$TMP/two.html"
 expect_exit replay_works 0
 expect_equal replay_gives_the_same "$(cat "$TMP/out")" "$(cat "$TMP/first")"
+expect_files_equal replay_gives_the_same_report "$TMP/one.html" "$TMP/two.html"
 
 # ---- Choices ------------------------------------------------------------------------------------
 for i in 1 2 3; do
