@@ -127,6 +127,7 @@ $(GRAMMARS): tools/grammars.sh tools/grammars.lock
 # ---- Checks --------------------------------------------------------------------------------------
 check: ## everything a change must pass; ends with "N passed, N failed"
 	@tools/deps.sh check
+	@tools/deps.sh more || echo "check: goes on without what is missing, and says what it skips"
 	+@tools/run_tests.sh asan
 quick-check: ## unit and program tests with sanitizers, and the style
 	+@tools/run_tests.sh asan style build unit cli
@@ -156,6 +157,7 @@ $(BUILD)/fuzz/run/%: fuzz/fuzz_%.c $(BUILD)/fuzz/libserver.a $(BUILD)/fuzz/libco
 	    -o $@ $^ $(LDFLAGS) $(SERVER_LIBS) $(COMPARE_LIBS) $(LIB_LIBS)
 fuzz: fuzz-build ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/deps.sh check
+	@tools/deps.sh more
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/run_tests.sh asan fuzz
 
 # Emulated: the NEON kernels against the scalar ones, and whole models against this machine's. All of

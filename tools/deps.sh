@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that are missing for one purpose and nothing else:
-#     tools/deps.sh [build|demo|check|coverage|pip]
+#     tools/deps.sh [build|demo|check|more|coverage|pip]
+# "more" is what make check can do without: other compilers, emulation, JavaScript.
 # A second run finds nothing missing and touches neither apt nor the network.
 set -euo pipefail
 
@@ -9,28 +10,29 @@ build_tools=(gcc:gcc make:make pkg-config:pkg-config)
 build_packages=(libutf8proc-dev libjansson-dev libcurl4-openssl-dev libssl-dev libedit-dev
                 libevent-dev libsqlite3-dev libseccomp-dev libyaml-dev zlib1g-dev libtree-sitter-dev
                 ca-certificates)
-check_tools=(g++:g++ clang:clang python3:python3 node:nodejs npm:npm)
-check_packages=(libcmocka-dev)
+more_tools=(g++:g++ clang:clang node:nodejs npm:npm)
+more_packages=()
 if [ "$(uname -m)" = x86_64 ]; then # the NEON kernels are compared under emulation
-    check_tools+=(aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user)
-    check_packages+=(libc6-dev-arm64-cross)
+    more_tools+=(aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user)
+    more_packages+=(libc6-dev-arm64-cross)
 fi
 
 case $purpose in
     build) tools=("${build_tools[@]}"); packages=("${build_packages[@]}") ;;
-    check) tools=("${build_tools[@]}" "${check_tools[@]}")
-           packages=("${build_packages[@]}" "${check_packages[@]}") ;;
+    check) tools=("${build_tools[@]}" python3:python3)
+           packages=("${build_packages[@]}" libcmocka-dev) ;;
+    more) tools=("${more_tools[@]}"); packages=("${more_packages[@]}") ;;
     demo) tools=("${build_tools[@]}" python3:python3); packages=("${build_packages[@]}") ;;
     coverage) tools=("${build_tools[@]}" gcovr:gcovr python3:python3)
               packages=("${build_packages[@]}" libcmocka-dev) ;;
     pip) tools=(python3:python3); packages=() ;;
-    *) echo "usage: tools/deps.sh [build|demo|check|coverage|pip]" >&2; exit 2 ;;
+    *) echo "usage: tools/deps.sh [build|demo|check|more|coverage|pip]" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "deps: no apt here; octet needs a C11 compiler, make, pkg-config and the headers of" \
-         "utf8proc, jansson, libcurl, OpenSSL, libedit, SQLite, libseccomp, libyaml, zlib and" \
-         "tree-sitter"
+         "utf8proc, jansson, libcurl, OpenSSL, libedit, libevent, SQLite, libseccomp, libyaml," \
+         "zlib and tree-sitter"
     [ "$purpose" = build ] || [ "$purpose" = pip ] ||
         echo "deps: $purpose also needs ${tools[*]##*:} ${packages[*]}"
     exit 0
@@ -82,7 +84,7 @@ install_packages() {
 [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 
 # The sanitizer and fuzzer runtimes are packaged by clang version.
-if [ "$purpose" = check ] &&
+if [ "$purpose" = more ] &&
     [ ! -e "$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a")" ] &&
     [ ! -e "$(clang -print-file-name=libclang_rt.fuzzer.a)" ]; then
     major=$(clang -dumpversion | cut -d. -f1)

@@ -120,6 +120,7 @@ step_cli() {
 step_header() {
     local warn=(-Wall -Wextra -Werror -fsyntax-only -Iinclude)
     check header-c "${CC:-cc}" -std=c11 -pedantic "${warn[@]}" -x c include/octet.h
+    command -v "${CXX:-g++}" >/dev/null || { echo "skipped: header-c++ (no g++)"; return; }
     check header-c++ "${CXX:-g++}" -std=c++11 -pedantic "${warn[@]}" -x c++ include/octet.h
 }
 
@@ -166,10 +167,16 @@ fails_politely() {
     [ $? = 1 ]
 }
 
-step_clang() { check clang make clang-lint; }
+has_clang() {
+    command -v "${CLANG:-clang}" >/dev/null && return
+    echo "skipped: $1 (no clang)"
+    return 1
+}
+step_clang() { has_clang clang && check clang make clang-lint; }
 
 step_neon() {
-    if [ "$(uname -m)" != x86_64 ] || ! command -v qemu-aarch64 >/dev/null; then
+    if [ "$(uname -m)" != x86_64 ] || ! command -v qemu-aarch64 >/dev/null ||
+        ! command -v aarch64-linux-gnu-gcc >/dev/null; then
         echo "skipped: neon (the unit tests compare the native kernels)"
         return
     fi
@@ -204,6 +211,7 @@ compare_models() {
 # Every fuzz target on its committed corpus plus what earlier runs found (build/fuzz/found).
 step_fuzz() {
     local source name found
+    has_clang fuzz || return
     check build-fuzz make fuzz-build || return
     for source in fuzz/fuzz_*.c; do
         [ -e "$source" ] || continue
