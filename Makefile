@@ -74,6 +74,7 @@ $(BUILD)/embed/%.yaml: $$(sort $$(wildcard tasks/%/*.yaml))
 
 define flavour
 $(1)/compare/embed.o: $$(EMBEDDED)
+$(1)/server/page.o: $$(wildcard web/*)
 $(1)/compare/embed.o: EMBED_FLAGS = -Wa,-I$(BUILD)/embed
 $(1)/%.o: src/%.c Makefile
 	@mkdir -p $$(@D)

@@ -1,5 +1,5 @@
-/* Files of this repository that are compiled into the program, so that it is complete on its own.
- * One row in embed.c and one accessor here for each. */
+/* What compare takes of the files that are compiled into the program (base/embed.h): one row in
+ * embed.c and one accessor here for each. */
 #ifndef OCTET_COMPARE_EMBED_H
 #define OCTET_COMPARE_EMBED_H
 

@@ -187,6 +187,7 @@ static const char *reason_of(int status) {
     switch (status) {
     case 200: return "OK";
     case 204: return "No Content";
+    case 304: return "Not Modified";
     case 400: return "Bad Request";
     case 401: return "Unauthorized";
     case 403: return "Forbidden";
@@ -200,7 +201,7 @@ static const char *reason_of(int status) {
     }
 }
 
-static void set_header(struct exchange *x, const char *name, const char *value) {
+void exchange_set_header(struct exchange *x, const char *name, const char *value) {
     struct evkeyvalq *const headers = evhttp_request_get_output_headers(x->request);
     evhttp_remove_header(headers, name);
     evhttp_add_header(headers, name, value);
@@ -208,7 +209,7 @@ static void set_header(struct exchange *x, const char *name, const char *value) 
 
 void exchange_reply(struct exchange *x, int status, const char *content_type, const char *bytes,
                     size_t n_bytes) {
-    if (content_type) set_header(x, "Content-Type", content_type);
+    if (content_type) exchange_set_header(x, "Content-Type", content_type);
     struct evbuffer *const body = evbuffer_new();
     if (body) evbuffer_add(body, bytes, n_bytes);
     exchange_finish(x);
@@ -218,15 +219,15 @@ void exchange_reply(struct exchange *x, int status, const char *content_type, co
 
 void exchange_error(struct exchange *x, int status, const char *text) {
     char *const body = x->http->options.error_body(x->path, status, text);
-    if (status == 429 || status == 503) set_header(x, "Retry-After", "1");
+    if (status == 429 || status == 503) exchange_set_header(x, "Retry-After", "1");
     exchange_reply(x, status, "application/json", body ? body : "{}", body ? strlen(body) : 2);
     mem_free(body);
 }
 
 void exchange_start(struct exchange *x, const char *content_type) {
-    set_header(x, "Content-Type", content_type);
-    set_header(x, "Cache-Control", "no-cache");
-    set_header(x, "X-Accel-Buffering", "no"); // proxies pass pieces on as they come
+    exchange_set_header(x, "Content-Type", content_type);
+    exchange_set_header(x, "Cache-Control", "no-cache");
+    exchange_set_header(x, "X-Accel-Buffering", "no"); // proxies pass pieces on as they come
     evhttp_send_reply_start(x->request, 200, "OK");
 }
 
@@ -317,6 +318,12 @@ static bool host_is_ours(const struct exchange *x) {
            is_listed(host, o->names, o->n_names);
 }
 
+/* A page that came from this server, under a name of it that was let in. */
+static bool is_same_origin(const struct exchange *x, const char *origin) {
+    const char *const header = exchange_header(x, "Host"), *const host = strstr(origin, "://");
+    return header && host && strcasecmp(host + 3, header) == 0;
+}
+
 /* Pages of this machine and of editors may ask; other pages only if they are listed. */
 static bool origin_is_allowed(const struct exchange *x, const char *origin) {
     const struct httpd_options *const o = &x->http->options;
@@ -324,6 +331,7 @@ static bool origin_is_allowed(const struct exchange *x, const char *origin) {
                                           "tauri://", "moz-extension://", "chrome-extension://"};
     char host[256];
     host_part(origin, host, sizeof host);
+    if (is_same_origin(x, origin)) return true;
     if ((strncmp(origin, "http://", 7) == 0 || strncmp(origin, "https://", 8) == 0) &&
         host_is_loopback(host))
         return true;
@@ -333,13 +341,13 @@ static bool origin_is_allowed(const struct exchange *x, const char *origin) {
 }
 
 static void allow_origin(struct exchange *x, const char *origin) {
-    set_header(x, "Access-Control-Allow-Origin", origin);
-    set_header(x, "Vary", "Origin");
-    set_header(x, "Access-Control-Allow-Methods", "GET, POST, HEAD, OPTIONS");
+    exchange_set_header(x, "Access-Control-Allow-Origin", origin);
+    exchange_set_header(x, "Vary", "Origin");
+    exchange_set_header(x, "Access-Control-Allow-Methods", "GET, POST, HEAD, OPTIONS");
     const char *const wanted = exchange_header(x, "Access-Control-Request-Headers");
-    set_header(x, "Access-Control-Allow-Headers",
+    exchange_set_header(x, "Access-Control-Allow-Headers",
                wanted ? wanted : "Authorization, Content-Type, X-Api-Key");
-    set_header(x, "Access-Control-Max-Age", "600");
+    exchange_set_header(x, "Access-Control-Max-Age", "600");
 }
 
 /* ---- Dispatch -------------------------------------------------------------------------------- */
@@ -367,9 +375,15 @@ static unsigned method_of(const struct evhttp_request *request) {
     }
 }
 
+static bool route_matches(const char *route, const char *path) {
+    const size_t n = strlen(route);
+    const bool below = n > 1 && route[n - 1] == '*';
+    return below ? strncmp(route, path, n - 1) == 0 : strcmp(route, path) == 0;
+}
+
 static const struct route *find_route(const struct httpd *http, const char *path) {
     for (size_t i = 0; i < http->options.n_routes; i++)
-        if (strcmp(http->options.routes[i].path, path) == 0) return &http->options.routes[i];
+        if (route_matches(http->options.routes[i].path, path)) return &http->options.routes[i];
     return NULL;
 }
 

@@ -17,7 +17,8 @@ struct exchange;
 enum httpd_method { HTTPD_GET = 1, HTTPD_POST = 2 }; // HEAD is answered as GET
 
 struct route {
-    const char *path; // without the last slash; a doubled slash in a request counts as one
+    const char *path; // without the last slash; a doubled slash in a request counts as one; "/x/*"
+                      // is all below /x
     unsigned methods; // enum httpd_method bits
     bool open;        // needs no key
     void (*handle)(void *user, struct exchange *exchange);
@@ -70,6 +71,8 @@ const char *exchange_body(const struct exchange *exchange, size_t *n_bytes);
 void exchange_on_gone(struct exchange *exchange, void (*gone)(void *user), void *user);
 double exchange_begun(const struct exchange *exchange); // probe_seconds
 
+/* A header of the answer; before it begins. */
+void exchange_set_header(struct exchange *exchange, const char *name, const char *value);
 /* The whole answer. */
 void exchange_reply(struct exchange *exchange, int status, const char *content_type,
                     const char *bytes, size_t n_bytes);

@@ -312,15 +312,26 @@ static void post_apply_template(void *user, struct exchange *exchange) {
 
 /* ---- State ----------------------------------------------------------------------------------- */
 
+/* What a request has that asks for nothing else. */
+static json_t *default_sampling(void) {
+    const struct octet_sampling s = OCTET_SAMPLING_DEFAULTS;
+    return json_pack("{s:f, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:i}", "temperature",
+                     (double)s.temperature, "top_k", s.top_k, "top_p", (double)s.top_p, "min_p",
+                     (double)s.min_p, "typical_p", (double)s.typical_p, "repeat_penalty",
+                     (double)s.repeat_penalty, "frequency_penalty", (double)s.frequency_penalty,
+                     "presence_penalty", (double)s.presence_penalty, "repeat_last_n",
+                     s.penalty_last_n);
+}
+
 static void get_props(void *user, struct exchange *exchange) {
     const struct lane *const lane = server_lane(user, 0);
     const char *const source = octet_chat_template(lane_model(lane), NULL);
     server_reply_json(
         exchange, 200,
-        json_pack("{s:{s:i}, s:i, s:s, s:s, s:s, s:s}", "default_generation_settings", "n_ctx",
-                  lane_n_ctx(lane), "total_slots", lane_n_seats(lane), "model_alias",
-                  lane_name(lane), "chat_template", source ? source : "", "build_info",
-                  "octet " OCTET_VERSION, "fim_method",
+        json_pack("{s:{s:i, s:o}, s:i, s:s, s:s, s:s, s:s}", "default_generation_settings", "n_ctx",
+                  lane_n_ctx(lane), "params", default_sampling(), "total_slots", lane_n_seats(lane),
+                  "model_alias", lane_name(lane), "chat_template", source ? source : "",
+                  "build_info", "octet " OCTET_VERSION, "fim_method",
                   fim_method_name(fim_best_method(lane_model(lane)))));
 }
 

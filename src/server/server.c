@@ -25,7 +25,7 @@ struct server {
 
 static const struct route *const dialects[] = {openai_routes,    mistral_routes,
                                                llamacpp_routes,  ollama_routes,
-                                               anthropic_routes, state_routes};
+                                               anthropic_routes, state_routes, page_routes};
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
