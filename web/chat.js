@@ -128,7 +128,8 @@ function showStats(one) {
 
 // How much of the context the branch in view fills.
 export function showGauge() {
-  const gauge = $('#gauge'), last = branch(chat).findLast((turn) => turn.answers.length > 0);
+  const gauge = $('#gauge'), known = (turn, lane) => shownAnswer(turn, lane)?.stats?.prompt;
+  const last = branch(chat).findLast((turn) => known(turn, 0) || known(turn, 1));
   let used = 0, most = 0;
   for (const lane of last ? [0, 1] : []) {
     const one = shownAnswer(last, lane), n = (one?.stats?.prompt ?? 0) + (one?.stats?.generated ?? 0);

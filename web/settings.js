@@ -117,7 +117,7 @@ export function showSettings() {
       chat.sampling = {};
       changed();
       showSettings();
-    }}, 'Back to the server’s')),
+    }}, 'Empty them all')),
     make('h3', {}, 'Presets'), presetRow());
 }
 

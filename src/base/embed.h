@@ -4,8 +4,8 @@
 #ifndef OCTET_BASE_EMBED_H
 #define OCTET_BASE_EMBED_H
 
-/* Defines NAME_begin and NAME_end around the bytes of the file at PATH, with a NUL behind, so that a
- * text can be used as a string. The symbols are hidden rather than local, so that link-time
+/* Defines NAME_begin and NAME_end around the bytes of the file at PATH, with a NUL behind, so that
+ * a text can be used as a string. The symbols are hidden rather than local, so that link-time
  * optimisation may move their users away from the data. */
 #define EMBED(name, path)                                                                          \
     __asm__(".pushsection .rodata.embedded,\"a\",%progbits\n"                                      \
