@@ -34,7 +34,9 @@ async function ask(path, {body, signal, quiet} = {}) {
     if (key) headers.Authorization = `Bearer ${key}`;
     if (body) headers['Content-Type'] = 'application/json';
     const response = await fetch(path, {method: body ? 'POST' : 'GET', headers, signal,
-      body: body && JSON.stringify(body), cache: 'no-store'});
+      body: body && JSON.stringify(body), cache: 'no-store'}).catch((error) => {
+      throw error.name === 'AbortError' ? error : new ApiError('The server does not answer.', 0);
+    });
     if (response.ok) return response;
     if (response.status !== 401 || quiet) throw await errorOf(response);
     const stale = load(keyName, '', sessionStorage) !== key;
@@ -45,11 +47,8 @@ async function ask(path, {body, signal, quiet} = {}) {
 
 export const getModels = async () => (await (await ask('v1/models')).json()).data;
 export const getProps = async () => (await ask('props', {quiet: true})).json();
-export const getHealth = async () => (await ask('health', {quiet: true})).json();
 
-// The data of the events of a stream, parsed.
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+async function* linesOf(reader) {
   let rest = '', looked = 0;
   for (;;) {
     const {value, done} = await reader.read();
@@ -57,13 +56,23 @@ async function* events(response) {
     rest += value;
     let from = 0;
     for (let end; (end = rest.indexOf('\n', Math.max(from, looked))) >= 0; from = end + 1) {
-      const line = rest.slice(from, end);
-      if (!line.startsWith('data:')) continue;
-      const data = line.slice(5).trim();
-      if (data !== '[DONE]') yield JSON.parse(data);
+      yield rest.slice(from, end);
     }
     rest = rest.slice(from);
     looked = rest.length;
+  }
+}
+
+// The data of the events of a stream, parsed. Who stops reading closes the connection.
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    for await (const line of linesOf(reader)) {
+      const data = line.startsWith('data:') ? line.slice(5).trim() : '';
+      if (data && data !== '[DONE]') yield JSON.parse(data);
+    }
+  } finally {
+    reader.cancel().catch(() => {});
   }
 }
 

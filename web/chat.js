@@ -3,7 +3,7 @@
 import {streamChat} from './api.js';
 import {$, copyButton, count, growWithText, iconButton, make, seconds, toast} from './dom.js';
 import {MarkdownView, visible} from './markdown.js';
-import {answersOf, branch, choose, keepChat, messagesFor, newAnswer, newTurn, shownAnswer, siblings}
+import {answersOf, branch, chats, choose, keepChat, messagesFor, newAnswer, newTurn, shownAnswer, siblings}
   from './store.js';
 
 let chat = null, models = new Map(), onChange = () => {};
@@ -44,8 +44,8 @@ function keep(which) {
 }
 
 // ---- Asking ----
-export function stop() {
-  for (const job of running.values()) if (job.chat === chat) job.controller.abort();
+export function stop(which = chat) {
+  for (const job of running.values()) if (job.chat === which) job.controller.abort();
 }
 
 export function send(text, files) {
@@ -82,7 +82,7 @@ async function answer(turn, one) {
     Object.assign(one, {finish: 'error', error: error.message, stats: job.stats});
   }
   running.delete(one.id);
-  keep(owner);
+  if (chats.has(owner.id)) keep(owner); // it may have been deleted meanwhile
   if (owner !== chat) return;
   views.get(one.id)?.finish();
   showGauge();
@@ -92,7 +92,7 @@ function addText(job, piece) {
   job.answer.text += piece;
   views.get(job.answer.id)?.schedule();
   const now = performance.now();
-  if (now - job.kept > 2000) {
+  if (now - job.kept > 2000 && chats.has(job.chat.id)) {
     job.kept = now;
     keepChat(job.chat);
   }

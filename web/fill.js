@@ -72,11 +72,10 @@ function showResult(result) {
     make('div', {class: 'figures'},
       figure('method', String(result.fim_method ?? 'not told'), 'how the model was asked'),
       figure('latency', seconds(result.ms), 'from the request to the whole answer, seen from here'),
-      figure('written', `${count(result.tokens_predicted ?? 0)} tokens`),
-      figure('read', `${count(timings.prompt_n ?? 0)} tokens`, 'of the prompt that had to be computed'),
-      figure('cached', `${count(result.tokens_cached ?? 0)} tokens`, 'of the prompt that had not'),
-      figure('speed', timings.predicted_per_second
-        ? `${timings.predicted_per_second.toFixed(1)} tokens/s` : '–')),
+      figure('tokens written', count(result.tokens_predicted ?? 0)),
+      figure('tokens read', count(timings.prompt_n ?? 0), 'of the prompt that had to be computed'),
+      figure('tokens cached', count(result.tokens_cached ?? 0), 'of the prompt that had not'),
+      figure('tokens/s', timings.predicted_per_second?.toFixed(1) ?? '–', 'speed of writing')),
     make('figure', {class: 'code'},
       make('figcaption', {}, make('span', {}, content ? `${count(content.length)} characters`
         : 'nothing to put between'), iconButton('check', 'Take it into the text before', accept),
@@ -132,6 +131,7 @@ export function showFill() {
           choice('language', 'Colours', languages), make('span', {class: 'gap'}),
           make('button', {type: 'button', id: 'fill-run', class: 'main',
             onclick: () => (controller ? stopFilling() : fill())}))),
-      make('div', {id: 'fill-result', 'aria-live': 'polite'})));
+      make('div', {id: 'fill-result', 'aria-live': 'polite'},
+        make('p', {class: 'empty'}, 'The text between comes here, with how it was found and how fast.'))));
   showButton();
 }

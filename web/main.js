@@ -85,7 +85,7 @@ async function readModels() {
     const props = await getProps().catch(() => ({}));
     setDefaults(props.default_generation_settings?.params ?? {});
   } catch (error) {
-    toast(error.status ? error.message : 'The server does not answer.', 'Try again', readModels);
+    toast(error.message, 'Try again', readModels);
   }
   showBar();
 }

@@ -1,6 +1,6 @@
 // The saved chats: finding, opening, naming, throwing away, and taking them elsewhere.
 import {$, download, icon, iconButton, make, pickFiles, toast} from './dom.js';
-import {currentChat, openChat} from './chat.js';
+import {currentChat, openChat, stop} from './chat.js';
 import {chats, dropChat, exportChats, findChats, importChats, keepChat, newChat, readChats, titleOf}
   from './store.js';
 import {visible} from './markdown.js';
@@ -44,6 +44,7 @@ function rename(entry, chat) {
 
 function remove(chat) {
   dropChat(chat);
+  stop(chat);
   if (chat === currentChat()) startChat();
   showChats();
   toast(`Deleted “${visible(titleOf(chat))}”.`, 'Undo', () => {
@@ -75,7 +76,8 @@ export function showChats() {
 async function importFile() {
   for (const file of await pickFiles('.json,application/json', true)) {
     try {
-      const n = importChats(await file.text());
+      const n = importChats(await file.text()), here = chats.get(currentChat().id);
+      if (here && here !== currentChat()) openChat(here);
       toast(n === 1 ? 'One chat imported.' : `${n} chats imported.`);
     } catch (error) {
       toast(`${file.name}: ${error.message}`);

@@ -91,8 +91,7 @@ async function refresh() {
     draw(await getMetrics());
   } catch (error) {
     wait = 5000;
-    $('#state').replaceChildren(make('p', {class: 'error', role: 'alert'}, error.status
-      ? error.message : 'The server does not answer.'));
+    $('#state').replaceChildren(make('p', {class: 'error', role: 'alert'}, error.message));
   }
   timer = setTimeout(refresh, wait);
 }
