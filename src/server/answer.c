@@ -110,15 +110,15 @@ static void end(struct answer *answer) {
 
 /* ---- From the lane --------------------------------------------------------------------------- */
 
-/* Shows what the cut lets through. */
+/* Shows what belongs into the hole. */
 static void show(struct choice *choice, bool complete) {
     struct answer *const answer = choice->answer;
-    if (choice->over || !choice->text.bytes) return;
+    if (choice->over) return;
     const char *const text = choice->text.bytes;
     const size_t n = fim_cut(answer->hole, text, choice->text.n, complete, &choice->over);
-    if (choice->n_shown == 0) choice->n_skipped = fim_skip(answer->hole, text, n);
-    const size_t from = choice->n_shown > 0 ? choice->n_shown : choice->n_skipped;
-    if (n <= from) return;
+    if (choice->n_shown == 0) choice->n_shown = choice->n_skipped = fim_skip(answer->hole, text, n);
+    if (n <= choice->n_shown) return;
+    const size_t from = choice->n_shown;
     choice->n_shown = n;
     if (answer->stream) answer->dialect->text(choice, text + from, n - from);
 }
@@ -126,7 +126,7 @@ static void show(struct choice *choice, bool complete) {
 /* Leaves in the text what was shown of it. */
 static void keep_shown(struct choice *choice) {
     struct buffer *const text = &choice->text;
-    const size_t n = choice->n_shown > 0 ? choice->n_shown - choice->n_skipped : 0;
+    const size_t n = choice->n_shown - choice->n_skipped;
     memmove(text->bytes, text->bytes + choice->n_skipped, n);
     text->n = n;
     text->bytes[n] = '\0';
@@ -147,11 +147,11 @@ static void on_text(struct job *job, const char *text, size_t n_bytes) {
 static void on_done(struct job *job) {
     struct choice *const choice = job->user;
     struct answer *const answer = choice->answer;
-    choice->finish = job->finish;
     if (answer->hole && choice->text.bytes) {
         show(choice, true);
         keep_shown(choice);
     }
+    choice->finish = job->finish;
     snprintf(choice->stopped_by, sizeof choice->stopped_by, "%s", job->stopped_by);
     answer->generated_tokens += job->n_generated;
     if (choice->index == 0) {

@@ -240,3 +240,30 @@ void asked_prompt(struct body *body, const json_t *prompt, const struct lane *la
             body_complain(body, "out of memory");
     }
 }
+
+/* ---- Holes ----------------------------------------------------------------------------------- */
+
+struct hole *asked_hole(struct body *body, const char *prefix, const char *suffix) {
+    struct hole *const hole = hole_new(prefix ? prefix : "", suffix ? suffix : "");
+    if (!hole || !hole_set_file(hole, NULL, body_text(body, "language"))) {
+        body_complain(body, "out of memory");
+        hole_free(hole);
+        return NULL;
+    }
+    const char *const method = body_text(body, "fim_method");
+    hole->n_indent = (int)body_int(body, "n_indent", 0, 10000, hole->n_indent);
+    if (method && !fim_method_find(method, &hole->method))
+        body_complain(body, "'fim_method' is not auto, trained, instruct or prefix");
+    return hole;
+}
+
+struct hole *asked_rescue(const struct lane *lane, const char *prompt) {
+    return prompt ? fim_rescue(lane_model(lane), prompt) : NULL;
+}
+
+void asked_fill(struct body *body, const struct lane *lane, struct hole *hole, struct job *job) {
+    struct octet_err err;
+    if (body->wrong[0] || !hole) return;
+    if (fim_prepare(lane_model(lane), hole, (size_t)lane_n_ctx(lane), job, &err) != OCTET_OK)
+        body_complain(body, "%.180s", err.message);
+}

@@ -3,6 +3,7 @@
 #define OCTET_SERVER_ASKED_H
 
 #include "server/body.h"
+#include "server/fim.h"
 #include "server/job.h"
 #include "server/lane.h"
 
@@ -24,6 +25,14 @@ void asked_chat(struct body *body, const char *key, const struct lane *lane, str
 /* A text, or a list of token ids. */
 void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,
                   struct job *job);
+
+/* A hole between two texts (NULL: ""), with "fim_method", "n_indent" and "language" where BODY has
+ * them. NULL: out of memory, complained about. */
+struct hole *asked_hole(struct body *body, const char *prefix, const char *suffix);
+/* The hole in PROMPT (NULL: none) that another family's marks tell of; NULL: there is none. */
+struct hole *asked_rescue(const struct lane *lane, const char *prompt);
+/* JOB's prompt from HOLE; the job's max_tokens is read before. Nothing if BODY is wrong already. */
+void asked_fill(struct body *body, const struct lane *lane, struct hole *hole, struct job *job);
 
 /* The model that "model" names; NULL, complained about: there is none of that name. */
 struct server;

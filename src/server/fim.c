@@ -1,100 +1,83 @@
-/* See fim.h. */
+/* See fim.h. What is generated is cut in fim_cut.c, marks are found in fim_marks.c. */
 #include "server/fim.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "server/fim_cut.h"
+#include "server/fim_marks.h"
 
-/* Prompts are cut in steps of this many tokens, so that a text that grows at its end keeps its
- * beginning, and the cache its worth, for a while. */
-enum { CUT_STEP = 256, SUFFIX_LINES = 6, SPARE_TOKENS = 16, SHORT_LINE = 8 };
+/* Text before a hole is left out in steps of this many tokens, so that a text that grows at its end
+ * keeps its beginning, and the cache its worth, for a while. */
+enum { CUT_STEP = 256 };
+enum { SUFFIX_LINES = 6, SUFFIX_LINE_BYTES = 120, SPARE_TOKENS = 256, CHUNK_TOKENS = 8 };
+/* Texts of more bytes per token than this are not even looked at whole. */
+enum { DENSEST = 16, CUT_BYTES = 4096, BEGUN_BYTES = 200 };
 
-const char *fim_method_name(enum fim_method method) {
-    static const char *const names[] = {"auto", "trained", "instruct", "prefix"};
-    return names[method];
-}
+static const char *const method_names[] = {"auto", "trained", "instruct", "prefix"};
 
-/* ---- Families -------------------------------------------------------------------------------- */
+const char *fim_method_name(enum fim_method method) { return method_names[method]; }
 
-/* The marks of a family, by the names of their tokens. */
-struct family {
-    const char *prefix, *suffix, *middle; // MIDDLE "": there is none
-    bool suffix_first;
-    const char *end; // a mark that ends the answer, beside the end tokens; or NULL
-};
-
-static const struct family families[] = {
-    {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", false, "<|file_sep|>"},
-    {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", false, "<file_sep>"},
-    {"<\xEF\xBD\x9C" "fim\xE2\x96\x81" "begin\xEF\xBD\x9C>",
-     "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "hole\xEF\xBD\x9C>",
-     "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "end\xEF\xBD\x9C>", false, NULL},
-    {"<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>", false, NULL},
-    {"<|prefix|>", "<|suffix|>", "<|middle|>", false, NULL},
-    {"<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", true, NULL},
-    {"<PRE>", "<SUF>", "<MID>", false, "<EOT>"},
-    {"\xE2\x96\x81<PRE>", "\xE2\x96\x81<SUF>", "\xE2\x96\x81<MID>", false, "\xE2\x96\x81<EOT>"},
-};
-/* Its tokens are in vocabularies of models that were not trained for it too, so it is taken on
- * request only. */
-static const struct family mistral = {"[PREFIX]", "[SUFFIX]", "", true, NULL};
-
-enum { N_FAMILIES = sizeof families / sizeof *families };
-
-static int32_t find_token(const struct octet_model *model, const char *name) {
-    for (int32_t id = 0; (size_t)id < octet_n_tokens(model); id++) {
-        const char *const own = octet_token_name(model, id);
-        if (own && strcmp(own, name) == 0) return id;
+bool fim_method_find(const char *name, enum fim_method *out) {
+    for (int i = 0; i < N_FIM_METHODS; i++) {
+        if (strcmp(name, method_names[i]) != 0) continue;
+        *out = (enum fim_method)i;
+        return true;
     }
-    return -1;
+    return false;
 }
 
-struct marks {
-    const struct family *family; // NULL: none
-    int32_t prefix, suffix, middle;
-};
-
-static bool find_marks(const struct octet_model *model, const struct family *family,
-                       struct marks *out) {
-    *out = (struct marks){family, find_token(model, family->prefix),
-                          find_token(model, family->suffix), -1};
-    if (family->middle[0]) out->middle = find_token(model, family->middle);
-    return out->prefix >= 0 && out->suffix >= 0 && (out->middle >= 0 || !family->middle[0]);
+/* A model that follows instructions: with a chat format of its own, and not the untuned one of a
+ * pair, which often has the other's format in its file. */
+static bool is_instruct(const struct octet_model *model) {
+    const char *const format = octet_chat_format(model);
+    struct octet_model_info info;
+    octet_model_get_info(model, &info);
+    return format && strncmp(format, "phi-2", 5) != 0 && !strcasestr(info.name, "base");
 }
 
-static struct marks marks_of(const struct octet_model *model, bool forced) {
-    struct marks marks;
-    for (size_t i = 0; i < N_FAMILIES; i++)
-        if (find_marks(model, &families[i], &marks)) return marks;
-    if (forced && find_marks(model, &mistral, &marks)) return marks;
-    return (struct marks){NULL, -1, -1, -1};
+static enum fim_method untrained_method(const struct octet_model *model) {
+    return is_instruct(model) ? FIM_INSTRUCT : FIM_PREFIX;
 }
 
 enum fim_method fim_best_method(const struct octet_model *model) {
-    if (marks_of(model, false).family) return FIM_TRAINED;
-    return octet_chat_format(model) ? FIM_INSTRUCT : FIM_PREFIX;
+    return marks_find(model, false).family ? FIM_TRAINED : untrained_method(model);
 }
 
 /* ---- Holes ----------------------------------------------------------------------------------- */
 
 static char *copy_text(const char *text) { return mem_strdup(text, strlen(text)); }
 
+static const char *last_line(const char *text) {
+    const char *const newline = strrchr(text, '\n');
+    return newline ? newline + 1 : text;
+}
+
 struct hole *hole_new(const char *prefix, const char *suffix) {
     struct hole *const hole = mem_alloc(sizeof *hole);
     if (!hole) return NULL;
+    hole->n_indent = -1;
     hole->prefix = copy_text(prefix);
     hole->suffix = copy_text(suffix);
-    if (hole->prefix && hole->suffix) return hole;
-    hole_free(hole);
-    return NULL;
+    if (!hole->prefix || !hole->suffix) {
+        hole_free(hole);
+        return NULL;
+    }
+    hole->line = last_line(hole->prefix);
+    hole->whole_lines = !hole->line[0] && suffix[0] && suffix[0] != '\n';
+    fim_count_closable(prefix, suffix, hole->closable);
+    return hole;
 }
 
 void hole_free(struct hole *hole) {
     if (!hole) return;
     mem_free(hole->prefix);
     mem_free(hole->suffix);
+    mem_free(hole->name);
+    mem_free(hole->language);
     for (size_t i = 0; i < hole->n_chunks; i++) {
         mem_free(hole->chunks[i].name);
         mem_free(hole->chunks[i].text);
@@ -118,7 +101,65 @@ bool hole_add_chunk(struct hole *hole, const char *name, const char *text) {
     return true;
 }
 
-/* ---- Prompts --------------------------------------------------------------------------------- */
+static bool set_text(char **to, const char *text) {
+    mem_free(*to);
+    *to = text ? copy_text(text) : NULL;
+    return *to || !text;
+}
+
+bool hole_set_file(struct hole *hole, const char *name, const char *language) {
+    return set_text(&hole->name, name) && set_text(&hole->language, language);
+}
+
+/* ---- Languages ------------------------------------------------------------------------------- */
+
+/* How a line of comment begins, by the language's name or a file's ending. */
+static const struct {
+    const char *mark, *words; // between blanks
+} comments[] = {
+    {"#", " python py ruby rb shellscript shell sh bash zsh fish perl pl r yaml yml toml makefile "
+          "dockerfile elixir ex exs julia jl nim tcl powershell ps1 cmake "},
+    {"//", " c h cpp cc cxx hpp c++ csharp cs java javascript js jsx javascriptreact typescript ts "
+           "tsx typescriptreact go rust rs swift kotlin kt scala dart php zig groovy d proto v "},
+    {"--", " sql lua haskell hs ada elm vhdl "},
+    {";", " lisp clojure clj scheme scm elisp el asm ini "},
+    {"%", " tex latex erlang erl matlab prolog "},
+};
+
+static const char *comment_for(const char *word) {
+    char wanted[40];
+    if (!word) return NULL;
+    const int n = snprintf(wanted, sizeof wanted, " %s ", word);
+    if (n < 3 || n >= (int)sizeof wanted) return NULL;
+    for (char *p = wanted; *p; p++) *p = (char)tolower((unsigned char)*p);
+    for (size_t i = 0; i < sizeof comments / sizeof *comments; i++)
+        if (strstr(comments[i].words, wanted)) return comments[i].mark;
+    return NULL;
+}
+
+static const char *ending_of(const char *name) {
+    const char *const dot = name ? strrchr(name, '.') : NULL;
+    return dot ? dot + 1 : NULL;
+}
+
+static const char *comment_of(const struct hole *hole) {
+    const char *mark = comment_for(hole->language);
+    if (!mark) mark = comment_for(ending_of(hole->name));
+    if (mark) return mark;
+    const bool like_c = strstr(hole->prefix, ";\n") || strstr(hole->prefix, "{\n") ||
+                        strstr(hole->suffix, ";\n");
+    return like_c ? "//" : "#";
+}
+
+/* ---- What fits ------------------------------------------------------------------------------- */
+
+/* The parts of a hole that a prompt has room for. */
+struct view {
+    const char *before; // the prefix's end, from a line's beginning on
+    size_t n_before;
+    size_t n_after;     // bytes of the suffix
+    size_t first_chunk;
+};
 
 struct writer {
     const struct octet_model *model;
@@ -127,52 +168,83 @@ struct writer {
     struct octet_err *err;
 };
 
-static void write_token(struct writer *w, int32_t id) {
-    if (w->status == OCTET_OK && id >= 0) w->status = octet_tokens_push(w->out, id);
+/* Bytes that the first N of TOKENS stand for; some vocabularies put a blank before the text. */
+static size_t bytes_of(const struct octet_model *model, const struct octet_tokens *tokens,
+                       size_t n) {
+    size_t n_all = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *bytes;
+        size_t n_bytes = 0;
+        if (octet_token_bytes(model, tokens->ids[i], true, &bytes, &n_bytes) == OCTET_OK)
+            n_all += n_bytes;
+    }
+    return n_all;
 }
 
-static void write_text(struct writer *w, const char *text, size_t n) {
+static void tokenize(struct writer *w, const char *text, size_t n, struct octet_tokens *out) {
     if (w->status == OCTET_OK && n > 0)
-        w->status = octet_tokenize(w->model, text, n, 0, w->out, w->err);
+        w->status = octet_tokenize(w->model, text, n, 0, out, w->err);
 }
 
-/* How many tokens of N to leave out so that at most MOST stay. */
-static size_t n_cut(size_t n, size_t most) {
-    if (n <= most) return 0;
-    const size_t cut = (n - most + CUT_STEP - 1) / CUT_STEP * CUT_STEP;
-    return cut < n ? cut : n;
-}
+/* N, rounded up to whole steps. */
+static size_t steps(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
-/* TEXT's last, or first, MOST tokens. */
-static void write_part(struct writer *w, struct hole *hole, const char *text, size_t most,
-                       bool last) {
+/* How many bytes of TEXT (n) to leave out at its beginning, or else to keep of it, so that at most
+ * MOST tokens are left; *N_TOKENS: how many are left. */
+static size_t fit_text(struct writer *w, const char *text, size_t n, size_t most, bool at_end,
+                       size_t *n_tokens) {
     struct octet_tokens tokens = {NULL, 0, 0};
-    if (w->status == OCTET_OK && text[0])
-        w->status = octet_tokenize(w->model, text, strlen(text), 0, &tokens, w->err);
-    const size_t cut = last ? n_cut(tokens.n, most) : 0;
-    const size_t end = !last && tokens.n > most ? most : tokens.n;
-    hole->truncated |= cut > 0 || end < tokens.n;
-    for (size_t i = cut; i < end; i++) write_token(w, tokens.ids[i]);
+    const size_t n_most = most * DENSEST;
+    const size_t skipped = at_end && n > n_most ? steps(n - n_most, CUT_BYTES) : 0;
+    const size_t n_seen = at_end ? n - (skipped < n ? skipped : n) : n < n_most ? n : n_most;
+    tokenize(w, text + (n - n_seen) * at_end, n_seen, &tokens);
+    *n_tokens = tokens.n;
+    size_t cut = at_end ? 0 : n_seen;
+    if (tokens.n > most) {
+        const size_t over = steps(tokens.n - most, CUT_STEP);
+        const size_t at = !at_end ? most : over < tokens.n ? over : tokens.n;
+        cut = bytes_of(w->model, &tokens, at);
+        if (cut > n_seen) cut = n_seen;
+        *n_tokens = at_end ? tokens.n - at : most;
+    }
     octet_tokens_free(&tokens);
+    return at_end ? n - n_seen + cut : cut;
 }
 
-/* Chunks that fit into ROOM tokens, the last ones first to stay, in their order. */
-static void write_chunks(struct writer *w, struct hole *hole, size_t room) {
-    size_t first = hole->n_chunks, used = 0;
-    for (; first > 0; first--) {
-        const size_t n = strlen(hole->chunks[first - 1].text) / 2 + 32; // tokens, at most
-        if (used + n > room) break;
-        used += n;
+/* The beginning of the line that follows AT, if one does before the last. */
+static size_t next_line_at(const char *text, size_t at) {
+    const char *const newline = at > 0 ? strchr(text + at, '\n') : NULL;
+    return newline ? (size_t)(newline + 1 - text) : at;
+}
+
+/* A place to cut in that is no part of a character. */
+static size_t whole_characters(const char *text, size_t n) {
+    while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80) n--;
+    return n;
+}
+
+static struct view fit_hole(struct writer *w, struct hole *hole, size_t n_prefix, size_t room) {
+    struct view view = {.first_chunk = hole->n_chunks};
+    size_t n, used;
+    const size_t n_suffix = strlen(hole->suffix);
+    view.n_after = whole_characters(
+        hole->suffix, fit_text(w, hole->suffix, n_suffix, room / 4, false, &used));
+    const size_t cut = next_line_at(
+        hole->prefix, fit_text(w, hole->prefix, n_prefix, room - room / 4, true, &n));
+    const size_t begin = cut < n_prefix ? cut : n_prefix;
+    view.before = hole->prefix + begin;
+    view.n_before = n_prefix - begin;
+    used += n;
+    while (view.first_chunk > 0) {
+        const struct chunk *const chunk = &hole->chunks[view.first_chunk - 1];
+        const size_t n_text = strlen(chunk->text);
+        if (used >= room || fit_text(w, chunk->text, n_text, room - used, false, &n) < n_text)
+            break;
+        used += n + strlen(chunk->name) + CHUNK_TOKENS;
+        view.first_chunk--;
     }
-    hole->truncated |= first > 0;
-    for (size_t i = first; i < hole->n_chunks; i++) {
-        char head[300];
-        const int n = snprintf(head, sizeof head, "%s%.250s\n",
-                               hole->chunks[i].name[0] ? "# " : "", hole->chunks[i].name);
-        write_text(w, head, (size_t)n);
-        write_text(w, hole->chunks[i].text, strlen(hole->chunks[i].text));
-        write_text(w, "\n", 1);
-    }
+    hole->truncated = begin > 0 || view.n_after < n_suffix || view.first_chunk > 0;
+    return view;
 }
 
 static size_t room_for_prompt(size_t n_ctx, const struct job *job) {
@@ -181,256 +253,287 @@ static size_t room_for_prompt(size_t n_ctx, const struct job *job) {
     return n_ctx > 2 * spare ? n_ctx - spare : n_ctx / 2;
 }
 
+/* ---- Writing --------------------------------------------------------------------------------- */
+
+static void write_token(struct writer *w, int32_t id) {
+    if (w->status == OCTET_OK && id >= 0) w->status = octet_tokens_push(w->out, id);
+}
+
+/* TEXT as it is, without the blank that some vocabularies put first: that is written after a
+ * newline, whose tokens are then left out. */
+static void write_bare(struct writer *w, const struct buffer *text) {
+    struct buffer guarded = {NULL, 0, 0};
+    struct octet_tokens tokens = {NULL, 0, 0};
+    if (text->n == 0 || w->status != OCTET_OK) return;
+    if (!buffer_append_text(&guarded, "\n") || !buffer_append(&guarded, text->bytes, text->n))
+        w->status = octet_fail_memory(w->err, "a prompt", text->n);
+    tokenize(w, guarded.bytes, guarded.n, &tokens);
+    const size_t n_all = bytes_of(w->model, &tokens, tokens.n);
+    size_t first = 0, n_left = n_all;
+    while (first < tokens.n && n_left > text->n)
+        n_left = n_all - bytes_of(w->model, &tokens, ++first);
+    if (n_left == text->n) {
+        for (size_t i = first; i < tokens.n; i++) write_token(w, tokens.ids[i]);
+    } else { // the newline is one token with what follows
+        tokenize(w, text->bytes, text->n, w->out);
+    }
+    octet_tokens_free(&tokens);
+    buffer_free(&guarded);
+}
+
 static void write_bos(struct writer *w) {
     if (w->status == OCTET_OK)
         w->status = octet_tokenize(w->model, "", 0, OCTET_TOKENIZE_BOS, w->out, w->err);
 }
 
-/* The prefix but for blanks at its end: words begin with them in most vocabularies, so a model that
- * is shown them alone has seen nothing like it. */
-static char *without_blanks(struct hole *hole) {
-    size_t n = strlen(hole->prefix), end = n;
-    while (end > 0 && (hole->prefix[end - 1] == ' ' || hole->prefix[end - 1] == '\t')) end--;
-    hole->n_blanks = n - end;
-    return mem_strdup(hole->prefix, end);
+/* A text under way; the first failure stays in FINE. */
+struct draft {
+    struct buffer text;
+    bool fine;
+};
+
+static void add(struct draft *draft, const char *text) {
+    draft->fine = draft->fine && buffer_append_text(&draft->text, text);
 }
 
-static void write_trained(struct writer *w, struct hole *hole, const struct marks *marks,
-                          size_t room) {
+static void add_bytes(struct draft *draft, const char *text, size_t n) {
+    draft->fine = draft->fine && buffer_append(&draft->text, text, n);
+}
+
+static void check(struct writer *w, const struct draft *draft) {
+    if (!draft->fine && w->status == OCTET_OK)
+        w->status = octet_fail_memory(w->err, "a prompt", draft->text.n);
+}
+
+static void add_newline(struct draft *draft) {
+    const size_t n = draft->text.n;
+    if (n > 0 && draft->text.bytes[n - 1] != '\n') add(draft, "\n");
+}
+
+/* Chunks as parts of one text, their names in comments. */
+static void add_chunks(struct draft *draft, const struct hole *hole, const struct view *view) {
+    for (size_t i = view->first_chunk; i < hole->n_chunks; i++) {
+        if (hole->chunks[i].name[0]) {
+            add(draft, comment_of(hole));
+            add(draft, " ");
+            add(draft, hole->chunks[i].name);
+            add(draft, "\n");
+        }
+        add(draft, hole->chunks[i].text);
+        add_newline(draft);
+        add(draft, "\n");
+    }
+}
+
+static void write_file(struct writer *w, int32_t mark, const char *name, const char *text) {
+    struct draft draft = {{NULL, 0, 0}, true};
+    add(&draft, name);
+    add(&draft, "\n");
+    add(&draft, text);
+    check(w, &draft);
+    write_token(w, mark);
+    write_bare(w, &draft.text);
+    buffer_free(&draft.text);
+}
+
+static void write_trained(struct writer *w, const struct hole *hole, const struct view *view,
+                          const struct marks *marks) {
+    struct draft before = {{NULL, 0, 0}, true}, after = {{NULL, 0, 0}, true};
     write_bos(w);
-    write_chunks(w, hole, room / 4);
-    const size_t left = room - (w->out->n < room / 2 ? w->out->n : room / 2);
+    if (marks->file >= 0 && view->first_chunk < hole->n_chunks) {
+        for (size_t i = view->first_chunk; i < hole->n_chunks; i++)
+            write_file(w, marks->file, hole->chunks[i].name, hole->chunks[i].text);
+        write_file(w, marks->file, hole->name ? hole->name : "", "");
+    } else {
+        add_chunks(&before, hole, view);
+    }
+    add_bytes(&before, view->before, view->n_before);
+    add_bytes(&after, hole->suffix, view->n_after);
+    check(w, &before);
+    check(w, &after);
     if (marks->family->suffix_first) {
         write_token(w, marks->suffix);
-        write_part(w, hole, hole->suffix, left / 4, false);
+        write_bare(w, &after.text);
     }
     write_token(w, marks->prefix);
-    write_part(w, hole, hole->prefix, left - left / 4, true);
+    write_bare(w, &before.text);
     if (!marks->family->suffix_first) {
         write_token(w, marks->suffix);
-        write_part(w, hole, hole->suffix, left / 4, false);
+        write_bare(w, &after.text);
     }
     write_token(w, marks->middle);
+    buffer_free(&before.text);
+    buffer_free(&after.text);
 }
 
-/* The last line of a text, from its first byte on. */
-static const char *last_line(const char *text) {
-    const char *const newline = strrchr(text, '\n');
-    return newline ? newline + 1 : text;
+static void add_fenced(struct draft *draft, const struct hole *hole, const char *text, size_t n) {
+    add(draft, "\n```");
+    add(draft, hole->language ? hole->language : "");
+    add(draft, "\n");
+    add_bytes(draft, text, n);
+    add_newline(draft);
+    add(draft, "```\n");
 }
-
-/* The end of TEXT that has at most MOST bytes, in steps, from a line's beginning on. */
-static const char *end_of(const char *text, size_t most, struct hole *hole) {
-    const size_t n = strlen(text), cut = n > most ? (n - most + 1023) / 1024 * 1024 : 0;
-    if (cut == 0 || cut >= n) return text + (cut ? n : 0);
-    hole->truncated = true;
-    const char *const newline = strchr(text + cut, '\n');
-    return newline ? newline + 1 : text + cut;
-}
-
-/* Bytes that surely fit into so many tokens. */
-static size_t bytes_for(size_t n_tokens) { return 2 * n_tokens; }
 
 /* The suffix comes first, since it changes less often than what is typed before the hole. */
-static void write_instruct(struct writer *w, struct hole *hole, const char *prefix, size_t room) {
-    const char *const before = end_of(prefix, bytes_for(room / 2), hole);
-    const size_t n_after = strlen(hole->suffix), most_after = bytes_for(room / 8);
-    const char *const line = last_line(before);
-    struct buffer text = {NULL, 0, 0};
-    bool fine = buffer_append_text(&text, "Complete a file of code at its gap.");
-    size_t n_chunks = 0;
-    for (size_t i = hole->n_chunks; i > 0 && n_chunks < bytes_for(room / 8); i--) {
-        n_chunks += strlen(hole->chunks[i - 1].text);
-        if (n_chunks > bytes_for(room / 8)) break;
-        fine = fine && buffer_append_text(&text, "\n\nAnother file:\n```\n") &&
-               buffer_append_text(&text, hole->chunks[i - 1].text) &&
-               buffer_append_text(&text, "\n```");
+static void write_instruct(struct writer *w, const struct hole *hole, const struct view *view) {
+    struct draft ask = {{NULL, 0, 0}, true}, begun = {{NULL, 0, 0}, true};
+    for (size_t i = view->first_chunk; i < hole->n_chunks; i++) {
+        add(&ask, "From another file, ");
+        add(&ask, hole->chunks[i].name[0] ? hole->chunks[i].name : "without name");
+        add_fenced(&ask, hole, hole->chunks[i].text, strlen(hole->chunks[i].text));
+        add(&ask, "\n");
     }
-    hole->truncated |= n_after > most_after;
-    fine = fine && buffer_append_text(&text, "\n\nAfter the gap comes:\n```\n") &&
-           buffer_append(&text, hole->suffix, n_after < most_after ? n_after : most_after) &&
-           buffer_append_text(&text, "\n```\n\nBefore the gap comes:\n```\n") &&
-           buffer_append_text(&text, before) &&
-           buffer_append_text(&text, "\n```\n\nWrite only the code that belongs into the gap.");
-    if (!fine) w->status = octet_fail_memory(w->err, "a prompt", text.n);
-    const struct octet_message message = {"user", text.bytes};
+    add(&ask, "Code is missing in the middle of a file. After the gap it goes on:");
+    add_fenced(&ask, hole, hole->suffix, view->n_after);
+    add(&ask, "\nBefore the gap there is:");
+    add_fenced(&ask, hole, view->before, view->n_before);
+    add(&ask, "\nWrite the code that belongs into the gap, and nothing else.");
+    add(&begun, "```");
+    add(&begun, hole->language ? hole->language : "");
+    add(&begun, "\n");
+    const size_t n_line = strlen(hole->line) - hole->n_blanks;
+    const size_t n_left = n_line > BEGUN_BYTES ? whole_characters(hole->line, n_line - BEGUN_BYTES)
+                                               : 0;
+    add_bytes(&begun, hole->line + n_left, n_line - n_left);
+    check(w, &ask);
+    check(w, &begun);
+    const struct octet_message message = {"user", ask.text.bytes};
     if (w->status == OCTET_OK)
         w->status = octet_chat_encode(w->model, NULL, &message, 1, w->out, w->err);
-    write_text(w, "```\n", 4);
-    write_text(w, line, strlen(line));
-    buffer_free(&text);
+    tokenize(w, begun.text.bytes, begun.text.n, w->out);
+    buffer_free(&ask.text);
+    buffer_free(&begun.text);
 }
 
-static void write_prefix(struct writer *w, struct hole *hole, const char *prefix, size_t room) {
-    write_bos(w);
-    write_chunks(w, hole, room / 4);
+/* Some lines of what follows the hole, in a comment. */
+static void add_outlook(struct draft *draft, const struct hole *hole) {
+    const char *const mark = comment_of(hole);
     const char *line = hole->suffix;
     bool any = false;
     for (int i = 0; i < SUFFIX_LINES && *line; i++) {
         const size_t n = strcspn(line, "\n");
         if (strspn(line, " \t\r") < n) {
-            write_text(w, any ? "#   " : "# Further down:\n#   ", any ? 4 : 20);
-            write_text(w, line, n < 120 ? n : 120);
-            write_text(w, "\n", 1);
+            if (!any) {
+                add(draft, mark);
+                add(draft, " Further down:\n");
+            }
             any = true;
+            add(draft, mark);
+            add(draft, " ");
+            add_bytes(draft, line,
+                      n < SUFFIX_LINE_BYTES ? n : whole_characters(line, SUFFIX_LINE_BYTES));
+            add(draft, "\n");
         }
         line += n + (line[n] == '\n');
     }
-    write_part(w, hole, prefix, room > w->out->n ? room - w->out->n : 1, true);
+    if (any) add(draft, "\n");
+}
+
+static void write_prefix(struct writer *w, const struct hole *hole, const struct view *view) {
+    struct draft draft = {{NULL, 0, 0}, true};
+    write_bos(w);
+    add_chunks(&draft, hole, view);
+    add_outlook(&draft, hole);
+    add_bytes(&draft, view->before, view->n_before);
+    check(w, &draft);
+    tokenize(w, draft.text.bytes, draft.text.n, w->out);
+    if (w->status == OCTET_OK && w->out->n == 0) write_token(w, octet_token_eos(w->model));
+    buffer_free(&draft.text);
+}
+
+/* ---- Choosing -------------------------------------------------------------------------------- */
+
+/* The prefix's bytes but for blanks at its end: words begin with them in most vocabularies, so a
+ * model that is shown them alone has seen nothing like it. */
+static size_t without_blanks(const char *text) {
+    size_t n = strlen(text);
+    while (n > 0 && (text[n - 1] == ' ' || text[n - 1] == '\t')) n--;
+    return n;
+}
+
+static enum octet_status prepare_trained(struct writer *w, const struct hole *hole,
+                                         const struct view *view, const struct marks *marks,
+                                         struct job *job) {
+    if (!marks->family)
+        return octet_fail(w->err, OCTET_EUNSUPPORTED,
+                          "the model's vocabulary has no marks for filling in the middle");
+    for (size_t i = 0; i < marks->n_ends; i++) job_add_end(job, marks->ends[i]);
+    write_trained(w, hole, view, marks);
+    return w->status;
+}
+
+static enum octet_status prepare_instruct(struct writer *w, const struct hole *hole,
+                                          const struct view *view, struct job *job) {
+    if (!octet_chat_format(w->model))
+        return octet_fail(w->err, OCTET_EUNSUPPORTED, "the model has no chat format");
+    if (!job_add_stop(job, "```"))
+        return octet_fail(w->err, OCTET_EARG, "'stop' holds too many");
+    write_instruct(w, hole, view);
+    return w->status;
 }
 
 enum octet_status fim_prepare(const struct octet_model *model, struct hole *hole, size_t n_ctx,
                               struct job *job, struct octet_err *err) {
     struct writer w = {model, &job->prompt, OCTET_OK, err};
-    const size_t room = room_for_prompt(n_ctx, job);
-    if (hole->method == FIM_AUTO) hole->method = fim_best_method(model);
-    const struct marks marks = marks_of(model, hole->method == FIM_TRAINED);
-    char *const prefix = hole->method == FIM_TRAINED ? NULL : without_blanks(hole);
-    if (hole->method != FIM_TRAINED && !prefix) return octet_fail_memory(err, "a prompt", 0);
+    struct marks marks = {0};
+    if (hole->method == FIM_AUTO || hole->method == FIM_TRAINED)
+        marks = marks_find(model, hole->method == FIM_TRAINED);
+    if (hole->method == FIM_AUTO)
+        hole->method = marks.family ? FIM_TRAINED : untrained_method(model);
+    const size_t n_all = strlen(hole->prefix);
+    const size_t n_prefix = hole->method == FIM_TRAINED ? n_all : without_blanks(hole->prefix);
+    hole->n_blanks = n_all - n_prefix;
+    const struct view view = fit_hole(&w, hole, n_prefix, room_for_prompt(n_ctx, job));
+    if (w.status != OCTET_OK) return w.status;
     switch (hole->method) {
-    case FIM_TRAINED:
-        if (!marks.family)
-            w.status = octet_fail(err, OCTET_EUNSUPPORTED, "the model's vocabulary has no marks "
-                                                           "for filling in the middle");
-        else
-            write_trained(&w, hole, &marks, room);
-        if (w.status == OCTET_OK && marks.family->end && !job_add_stop(job, marks.family->end))
-            w.status = octet_fail_memory(err, "stops", 0);
-        break;
-    case FIM_INSTRUCT:
-        if (!octet_chat_format(model))
-            w.status = octet_fail(err, OCTET_EUNSUPPORTED, "the model has no chat format");
-        else if (!job_add_stop(job, "\n```"))
-            w.status = octet_fail_memory(err, "stops", 0);
-        else
-            write_instruct(&w, hole, prefix, room);
-        break;
-    default:
-        write_prefix(&w, hole, prefix, room);
-        break;
+    case FIM_TRAINED: return prepare_trained(&w, hole, &view, &marks, job);
+    case FIM_INSTRUCT: return prepare_instruct(&w, hole, &view, job);
+    default: write_prefix(&w, hole, &view); return w.status;
     }
-    mem_free(prefix);
-    return w.status;
-}
-
-/* ---- Cutting --------------------------------------------------------------------------------- */
-
-/* A line without blanks around it. */
-struct line {
-    const char *text;
-    size_t n;
-};
-
-static struct line trimmed(const char *text, size_t n) {
-    while (n > 0 && strchr(" \t\r", text[n - 1])) n--;
-    size_t begin = 0;
-    while (begin < n && strchr(" \t", text[begin])) begin++;
-    return (struct line){text + begin, n - begin};
-}
-
-/* The first line after the hole's own that is not blank; "" if there is none. */
-static struct line next_line(const char *suffix) {
-    const char *at = strchr(suffix, '\n');
-    while (at) {
-        at++;
-        const size_t n = strcspn(at, "\n");
-        const struct line line = trimmed(at, n);
-        if (line.n > 0) return line;
-        at = at[n] == '\n' ? at + n : NULL;
-    }
-    return (struct line){"", 0};
-}
-
-static bool is_closer(char c) { return strchr(")]}", c) && c != '\0'; }
-
-/* Brackets that TEXT closes without having opened them. */
-static int n_unopened(const char *text, size_t n) {
-    int depth = 0, least = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (text[i] != '\0' && strchr("([{", text[i])) depth++;
-        if (is_closer(text[i])) depth--;
-        if (depth < least) least = depth;
-    }
-    return -least;
-}
-
-/* Bytes at the end of TEXT that repeat what comes after the hole on its line: much of it, or
- * closing brackets that the text did not open. */
-static size_t overlap(const char *text, size_t n, const char *suffix) {
-    const size_t n_line = trimmed(suffix, strcspn(suffix, "\n")).n;
-    for (size_t k = n < n_line ? n : n_line; k > 0; k--) {
-        if (memcmp(text + n - k, suffix, k) != 0) continue;
-        if (k >= 4 || (is_closer(suffix[0]) && n_unopened(text, n) > 0)) return k;
-    }
-    return 0;
-}
-
-static int indent_of(const char *line, size_t n) {
-    int indent = 0;
-    for (size_t i = 0; i < n && (line[i] == ' ' || line[i] == '\t'); i++)
-        indent += line[i] == '\t' ? 4 : 1;
-    return indent;
-}
-
-/* Whether LINE, not the first one, no longer belongs to the hole. */
-static bool ends_hole(const struct hole *hole, const char *line, size_t n,
-                      const struct line *next) {
-    const struct line own = trimmed(line, n);
-    if (own.n == 0) return false;
-    const bool begins_alike = own.n >= next->n && memcmp(own.text, next->text, next->n) == 0;
-    if (begins_alike && (own.n == next->n ? next->n >= 3 : next->n >= SHORT_LINE)) return true;
-    return hole->n_indent > 0 && indent_of(line, n) < hole->n_indent;
-}
-
-size_t fim_skip(const struct hole *hole, const char *text, size_t n_bytes) {
-    size_t n = 0;
-    while (n < n_bytes && n < hole->n_blanks && (text[n] == ' ' || text[n] == '\t')) n++;
-    return n;
-}
-
-size_t fim_cut(const struct hole *hole, const char *text, size_t n_bytes, bool complete,
-               bool *over) {
-    const struct line next = next_line(hole->suffix);
-    size_t at = 0, end = 0; // of the lines seen to belong to the hole
-    while (at < n_bytes) {
-        const char *const newline = memchr(text + at, '\n', n_bytes - at);
-        const size_t n = newline ? (size_t)(newline - text) - at : n_bytes - at;
-        if (at > 0 && (newline || complete) && ends_hole(hole, text + at, n, &next)) {
-            *over = true;
-            end = at - 1; // without the newline before
-            break;
-        }
-        if (!newline && !complete) break;
-        at += n + (newline != NULL);
-        end = at;
-    }
-    if (*over || complete) return end - overlap(text, end, hole->suffix);
-    return end > 0 ? end - 1 : 0; // whether a newline stays is known with the next line
 }
 
 /* ---- Rescue ---------------------------------------------------------------------------------- */
 
-static struct hole *split(const char *prompt, const char *a, const char *b, const char *c,
-                          bool suffix_first) {
-    const char *const at_a = strstr(prompt, a), *const at_b = at_a ? strstr(at_a, b) : NULL;
-    const char *const at_c = !at_b ? NULL : c[0] ? strstr(at_b, c) : at_b + strlen(at_b);
-    if (!at_c) return NULL;
-    char *const first = mem_strdup(at_a + strlen(a), (size_t)(at_b - at_a) - strlen(a));
-    char *const second = mem_strdup(at_b + strlen(b), (size_t)(at_c - at_b) - strlen(b));
-    struct hole *const hole = !first || !second ? NULL
-                              : suffix_first    ? hole_new(second, first)
-                                                : hole_new(first, second);
-    mem_free(first);
-    mem_free(second);
-    return hole;
+/* A file that stands before the marks: its path, then its text. */
+static bool add_file(struct hole *hole, const char *text, size_t n) {
+    const char *const newline = memchr(text, '\n', n);
+    if (!newline) return true;
+    char *const name = mem_strdup(text, (size_t)(newline - text));
+    char *const rest = mem_strdup(newline + 1, n - (size_t)(newline + 1 - text));
+    const bool fine = name && rest && (!rest[0] || hole_add_chunk(hole, name, rest));
+    mem_free(name);
+    mem_free(rest);
+    return fine;
 }
 
-struct hole *fim_rescue(const char *prompt) {
-    struct hole *hole = NULL;
-    for (size_t i = 0; i < N_FAMILIES && !hole; i++) {
-        const struct family *const f = &families[i];
-        hole = split(prompt, f->prefix, f->suffix, f->middle, false);
-        if (!hole) hole = split(prompt, f->suffix, f->prefix, f->middle, true);
+/* What comes before the marks: files, if they are marked as such. */
+static bool add_files(struct hole *hole, const char *text, size_t n) {
+    size_t n_mark;
+    size_t at = marks_next_file(text, n, &n_mark);
+    while (at < n) {
+        text += at + n_mark;
+        n -= at + n_mark;
+        at = marks_next_file(text, n, &n_mark);
+        if (!add_file(hole, text, at)) return false;
     }
-    return hole ? hole : split(prompt, mistral.suffix, mistral.prefix, "", true);
+    return true;
+}
+
+struct hole *fim_rescue(const struct octet_model *model, const char *prompt) {
+    const struct marked m = marks_split(prompt);
+    if (!m.family || (model && marks_find(model, false).family == m.family)) return NULL;
+    struct buffer prefix = {NULL, 0, 0};
+    char *const suffix = mem_strdup(m.suffix, m.n_suffix);
+    struct hole *hole = NULL;
+    if (suffix && buffer_append(&prefix, m.prefix, m.n_prefix) &&
+        buffer_append_text(&prefix, m.begun))
+        hole = hole_new(prefix.bytes, suffix);
+    if (hole && !add_files(hole, prompt, m.n_before)) {
+        hole_free(hole);
+        hole = NULL;
+    }
+    buffer_free(&prefix);
+    mem_free(suffix);
+    return hole;
 }

@@ -35,5 +35,9 @@ bool job_add_stop(struct job *job, const char *text) {
     return true;
 }
 
+void job_add_end(struct job *job, int32_t id) {
+    if (job->n_ends < JOB_MAX_ENDS) job->ends[job->n_ends++] = id;
+}
+
 void job_cancel(struct job *job) { atomic_store(&job->cancelled, true); }
 void job_suffices(struct job *job) { atomic_store(&job->enough, true); }

@@ -10,7 +10,7 @@
 #include "octet.h"
 #include "server/httpd.h"
 
-enum { JOB_MAX_STOPS = 64, JOB_MAX_TOPS = 20 };
+enum { JOB_MAX_STOPS = 64, JOB_MAX_ENDS = 16, JOB_MAX_TOPS = 20 };
 
 enum finish {
     FINISH_NONE,
@@ -43,10 +43,13 @@ struct job {
     int32_t max_tokens;            // < 0: as long as the context
     char *stops[JOB_MAX_STOPS];    // (n_stops)
     size_t n_stops;
+    int32_t ends[JOB_MAX_ENDS];    // (n_ends) tokens that end it, beside the model's own
+    size_t n_ends;
+    int32_t min_tokens;            // before them no end token ends it
     bool ignore_eos, keep_special; // keep_special: control tokens show as text
     int n_tops;                    // -1: no chances wanted
     bool score_prompt;             // chances of the prompt's tokens too
-    double deadline_s;             // of the answer, from its first token on; 0: none
+    double deadline_s;             // from the first token on; ends it after a line; 0: none
     void (*on_text)(struct job *job, const char *text, size_t n_bytes);
     void (*on_done)(struct job *job); // last; the job is freed after it
     void *user;
@@ -79,6 +82,7 @@ struct job {
 struct job *job_new(void); // NULL: out of memory
 void job_free(struct job *job);
 bool job_add_stop(struct job *job, const char *text); // false: too many, or out of memory
+void job_add_end(struct job *job, int32_t id);        // no more than JOB_MAX_ENDS
 /* The client has gone: neither callback is called any more. */
 void job_cancel(struct job *job);
 /* What was told will do: it ends as by a stop string. */

@@ -134,20 +134,14 @@ static void post_completion(void *user, struct exchange *exchange) {
     struct lane *const lane = answer_lane(user, exchange, &body);
     if (!lane) return;
     const json_t *const prompt = body_get(&body, "prompt");
-    const char *const text = json_string_value(prompt);
-    struct octet_err err;
     struct answer *const answer = read_answer(user, exchange, lane, &body);
-    const bool foreign = text && fim_best_method(lane_model(lane)) != FIM_TRAINED;
-    struct hole *const hole = answer && foreign ? fim_rescue(text) : NULL;
-    if (answer) answer->hole = hole;
+    if (answer) answer->hole = asked_rescue(lane, json_string_value(prompt));
     for (size_t i = 0; answer && i < answer->n_choices && !body.wrong[0]; i++) {
         struct job *const job = read_job(&body, lane, answer, i, DEFAULT_TOKENS);
-        if (!job) break;
-        if (!hole)
+        if (job && answer->hole)
+            asked_fill(&body, lane, answer->hole, job);
+        else if (job)
             asked_prompt(&body, prompt, lane, job);
-        else if (fim_prepare(lane_model(lane), hole, (size_t)lane_n_ctx(lane), job, &err) !=
-                 OCTET_OK)
-            body_complain(&body, "%.180s", err.message);
     }
     answer_or_refuse(answer, exchange, &body);
 }
@@ -167,43 +161,29 @@ static void read_chunks(struct body *body, struct hole *hole) {
 
 /* The text before the hole: that of earlier lines, and that of its own line. */
 static struct hole *read_hole(struct body *body) {
-    static const char *const methods[N_FIM_METHODS] = {"auto", "trained", "instruct", "prefix"};
     const char *const before = body_text(body, "input_prefix");
     const char *const line = body_text(body, "prompt");
-    const char *const after = body_text(body, "input_suffix");
-    const char *const method = body_text(body, "fim_method");
     struct buffer prefix = {NULL, 0, 0};
     struct hole *hole = NULL;
     if (buffer_append_text(&prefix, before ? before : "") &&
         buffer_append_text(&prefix, line ? line : ""))
-        hole = hole_new(prefix.bytes, after ? after : "");
-    buffer_free(&prefix);
-    if (!hole) {
+        hole = asked_hole(body, prefix.bytes, body_text(body, "input_suffix"));
+    else
         body_complain(body, "out of memory");
-        return NULL;
-    }
-    hole->n_indent = (int)body_int(body, "n_indent", 0, 10000, 0);
-    for (int i = 0; method && i < N_FIM_METHODS; i++)
-        if (strcmp(method, methods[i]) == 0) hole->method = (enum fim_method)i;
-    if (method && strcmp(method, methods[hole->method]) != 0)
-        body_complain(body, "'fim_method' is not auto, trained, instruct or prefix");
-    read_chunks(body, hole);
+    buffer_free(&prefix);
+    if (hole) read_chunks(body, hole);
     return hole;
 }
 
 static void post_infill(void *user, struct exchange *exchange) {
     struct body body;
-    struct octet_err err;
     struct lane *const lane = answer_lane(user, exchange, &body);
     if (!lane) return;
     struct answer *const answer = read_answer(user, exchange, lane, &body);
-    struct hole *const hole = answer ? read_hole(&body) : NULL;
-    if (answer) answer->hole = hole;
-    for (size_t i = 0; hole && i < answer->n_choices && !body.wrong[0]; i++) {
+    if (answer) answer->hole = read_hole(&body);
+    for (size_t i = 0; answer && i < answer->n_choices && !body.wrong[0]; i++) {
         struct job *const job = read_job(&body, lane, answer, i, DEFAULT_HOLE_TOKENS);
-        if (job && fim_prepare(lane_model(lane), hole, (size_t)lane_n_ctx(lane), job, &err) !=
-                       OCTET_OK)
-            body_complain(&body, "%.180s", err.message);
+        if (job) asked_fill(&body, lane, answer->hole, job);
     }
     answer_or_refuse(answer, exchange, &body);
 }

@@ -1,10 +1,10 @@
 /* Mistral's API where it differs from OpenAI's: holes to fill, answered in the shape of a chat,
  * with a text in every piece, since clients insist on it. */
-#include <string.h>
-
 #include "server/answer.h"
 #include "server/asked.h"
 #include "server/server.h"
+
+enum { DEFAULT_TOKENS = 256 };
 
 static const char *finish_word(enum finish finish) {
     return finish == FINISH_LENGTH ? "length" : "stop";
@@ -31,10 +31,7 @@ static void send_piece(struct choice *c, json_t *text, json_t *finish) {
 }
 
 static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
-    const enum finish finish = c->finish; // set before the last piece of a hole is shown
-    c->finish = FINISH_NONE;
     send_piece(c, json_stringn(text, n_bytes), json_null());
-    c->finish = finish;
 }
 
 static void stream_done(struct choice *c) {
@@ -76,26 +73,19 @@ static const struct dialect dialect = {
 
 static void post_fim(void *user, struct exchange *exchange) {
     struct body body;
-    struct octet_err err;
     struct lane *const lane = answer_lane(user, exchange, &body);
     if (!lane) return;
     const char *const prompt = body_text(&body, "prompt");
-    const char *const suffix = body_text(&body, "suffix");
     if (!prompt) body_complain(&body, "'prompt' is missing");
     struct answer *const answer = answer_new(user, exchange, lane, &dialect, "fim-", 1);
-    struct job *const job = body.wrong[0] ? NULL : asked_job(&body, lane, 0);
-    struct hole *const hole = job ? hole_new(prompt, suffix ? suffix : "") : NULL;
-    if (answer && hole) {
-        answer->hole = hole;
+    struct job *const job = answer ? asked_job(&body, lane, 0) : NULL;
+    if (job) {
         answer_add_job(answer, 0, job);
-        job->max_tokens = (int32_t)body_int(&body, "max_tokens", 0, INT32_MAX, 256);
         answer->stream = body_bool(&body, "stream", false);
-        if (fim_prepare(lane_model(lane), hole, (size_t)lane_n_ctx(lane), job, &err) != OCTET_OK)
-            body_complain(&body, "%.180s", err.message);
-    } else {
-        body_complain(&body, "out of memory");
-        hole_free(hole);
-        job_free(job);
+        answer->hole = asked_hole(&body, prompt, body_text(&body, "suffix"));
+        job->max_tokens = (int32_t)body_int(&body, "max_tokens", 0, INT32_MAX, DEFAULT_TOKENS);
+        job->min_tokens = (int32_t)body_int(&body, "min_tokens", 0, INT32_MAX, 0);
+        asked_fill(&body, lane, answer->hole, job);
     }
     answer_or_refuse(answer, exchange, &body);
 }

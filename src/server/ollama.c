@@ -166,14 +166,12 @@ static void read_prompt(struct body *body, const struct lane *lane, struct job *
 
 static struct hole *find_hole(struct body *body, const struct lane *lane, const char *prompt) {
     const char *const suffix = body_text(body, "suffix");
-    if (suffix && suffix[0]) return hole_new(prompt, suffix);
-    const bool raw = body_bool(body, "raw", false);
-    return raw && fim_best_method(lane_model(lane)) != FIM_TRAINED ? fim_rescue(prompt) : NULL;
+    if (suffix && suffix[0]) return asked_hole(body, prompt, suffix);
+    return body_bool(body, "raw", false) ? asked_rescue(lane, prompt) : NULL;
 }
 
 static void post_generate(void *user, struct exchange *exchange) {
     struct body body;
-    struct octet_err err;
     struct lane *const lane = answer_lane(user, exchange, &body);
     if (!lane) return;
     const char *const prompt = body_text(&body, "prompt");
@@ -184,10 +182,9 @@ static void post_generate(void *user, struct exchange *exchange) {
     }
     struct job *const job = read_job(&body, lane);
     struct hole *const hole = job && prompt ? find_hole(&body, lane, prompt) : NULL;
-    if (hole && fim_prepare(lane_model(lane), hole, (size_t)lane_n_ctx(lane), job, &err) !=
-                    OCTET_OK)
-        body_complain(&body, "%.180s", err.message);
-    else if (job && prompt && !hole)
+    if (hole)
+        asked_fill(&body, lane, hole, job);
+    else if (job && prompt)
         read_prompt(&body, lane, job);
     start(user, exchange, lane, &body, job, hole, false);
 }

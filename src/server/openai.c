@@ -10,6 +10,7 @@
 #include "server/chances.h"
 #include "server/answer.h"
 #include "server/server.h"
+#include "server/tabby.h"
 
 enum { DEFAULT_TEXT_TOKENS = 16 };
 
@@ -195,22 +196,18 @@ static void echo_prompt(struct body *body, const struct lane *lane, const struct
     if (!text.bytes) body_complain(body, "'echo' of an empty prompt");
 }
 
-/* A prompt with a suffix, or with the marks of a family of models that this one does not know. */
+/* A prompt with a suffix, or with the marks of a family of models that this one is not of. */
 static struct hole *find_hole(struct body *body, const struct lane *lane, const json_t *prompt) {
     const char *const text = json_string_value(prompt), *const suffix = body_text(body, "suffix");
-    if (!text) return NULL;
-    if (suffix && suffix[0]) return hole_new(text, suffix);
-    return fim_best_method(lane_model(lane)) == FIM_TRAINED ? NULL : fim_rescue(text);
+    return text && suffix && suffix[0] ? asked_hole(body, text, suffix) : asked_rescue(lane, text);
 }
 
 static void read_text_prompt(struct body *body, const struct lane *lane, struct answer *answer,
                              const json_t *prompt, struct job *job) {
-    struct octet_err err;
-    if (!answer->hole)
+    if (answer->hole)
+        asked_fill(body, lane, answer->hole, job);
+    else
         asked_prompt(body, prompt, lane, job);
-    else if (fim_prepare(lane_model(lane), answer->hole, (size_t)lane_n_ctx(lane), job, &err) !=
-             OCTET_OK)
-        body_complain(body, "%.180s", err.message);
 }
 
 static void read_text_jobs(struct body *body, struct lane *lane, struct answer *answer,
@@ -239,6 +236,10 @@ static void post_text(void *user, struct exchange *exchange) {
     struct body body;
     struct lane *const lane = answer_lane(user, exchange, &body);
     if (!lane) return;
+    if (body_get(&body, "segments")) {
+        tabby_complete(user, exchange, lane, &body);
+        return;
+    }
     const json_t *const prompt = body_get(&body, "prompt");
     const size_t n = (size_t)body_int(&body, "n", 1, ANSWER_MAX_CHOICES, 1);
     const size_t n_all = n * n_prompts(prompt);

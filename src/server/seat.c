@@ -176,7 +176,8 @@ static bool is_over(const struct seat *seat) {
     if (job->max_tokens >= 0 && job->n_generated >= (size_t)job->max_tokens) return true;
     if (seat->tokens.n > (size_t)octet_session_n_ctx(seat->session)) return true;
     return job->deadline_s > 0 && job->first > 0 &&
-           probe_seconds() - job->first > job->deadline_s;
+           probe_seconds() - job->first > job->deadline_s &&
+           memchr(seat->text.bytes, '\n', seat->text.n); // half a line helps nobody
 }
 
 static enum octet_status take_token(struct seat *seat, const struct octet_model *model, int32_t id,
@@ -200,6 +201,13 @@ static enum octet_status finish_text(struct seat *seat, struct octet_err *err) {
     return octet_fail_memory(err, "an answer", seat->text.n);
 }
 
+static bool ends_job(const struct octet_model *model, const struct job *job, int32_t id) {
+    if (job->ignore_eos || (int64_t)job->n_generated < job->min_tokens) return false;
+    bool ends = octet_token_ends(model, id);
+    for (size_t i = 0; i < job->n_ends; i++) ends |= job->ends[i] == id;
+    return ends;
+}
+
 enum octet_status seat_pick(struct seat *seat, const struct octet_model *model, struct told *out,
                             struct octet_err *err) {
     struct job *const job = seat->job;
@@ -214,7 +222,7 @@ enum octet_status seat_pick(struct seat *seat, const struct octet_model *model, 
     enum octet_status status = octet_sampler_pick(seat->sampler, logits, &id, err);
     if (status != OCTET_OK) return status;
     if (job->first == 0) job->first = probe_seconds();
-    if (octet_token_ends(model, id) && !job->ignore_eos) {
+    if (ends_job(model, job, id)) {
         job->finish = FINISH_STOP;
     } else {
         if (job->n_tops >= 0) report_chances(model, logits, id, (size_t)job->n_tops, &out->report);

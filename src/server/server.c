@@ -23,9 +23,10 @@ struct server {
     uint64_t n_replies, salt;
 };
 
-static const struct route *const dialects[] = {openai_routes,    mistral_routes,
-                                               llamacpp_routes,  ollama_routes,
-                                               anthropic_routes, state_routes, page_routes};
+static const struct route *const dialects[] = {
+    openai_routes, mistral_routes, llamacpp_routes, ollama_routes,
+    anthropic_routes, tabby_routes, state_routes, page_routes,
+};
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
 

@@ -1,10 +1,29 @@
 /* What operators look at: health and metrics. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/probe.h"
 #include "server/server.h"
+
+/* What Tabby's plug-ins look for at the same path. */
+static void add_machine(const struct server *server, json_t *json) {
+    char cpu[128];
+    struct utsname host;
+    if (uname(&host) != 0) strcpy(host.machine, "");
+    probe_cpu_name(cpu, sizeof cpu);
+    const char *const model = lane_name(server_lane(server, 0));
+    json_t *const more = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:[], s:{s:s, s:s, s:s, s:s}}", "model", model,
+        "chat_model", model, "device", "cpu", "arch", host.machine, "cpu_info", cpu, "cpu_count",
+        (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "cuda_devices", "version", "build_date", "",
+        "build_timestamp", "", "git_sha", "", "git_describe", "v" OCTET_VERSION);
+    json_object_update(json, more);
+    json_decref(more);
+}
 
 static void get_health(void *user, struct exchange *exchange) {
     const struct server *const server = user;
@@ -15,9 +34,10 @@ static void get_health(void *user, struct exchange *exchange) {
         n_active += stats.n_active;
         n_waiting += stats.n_waiting;
     }
-    server_reply_json(exchange, 200,
-                      json_pack("{s:s, s:I, s:I}", "status", "ok", "active", (json_int_t)n_active,
-                                "waiting", (json_int_t)n_waiting));
+    json_t *const json = json_pack("{s:s, s:I, s:I}", "status", "ok", "active",
+                                   (json_int_t)n_active, "waiting", (json_int_t)n_waiting);
+    add_machine(server, json);
+    server_reply_json(exchange, 200, json);
 }
 
 /* ---- Prometheus ------------------------------------------------------------------------------ */
@@ -112,7 +132,7 @@ static void get_metrics(void *user, struct exchange *exchange) {
 
 const struct route state_routes[] = {
     {"/health", HTTPD_GET, true, get_health},
-    {"/v1/health", HTTPD_GET, true, get_health},
+    {"/v1/health", HTTPD_GET | HTTPD_POST, true, get_health},
     {"/metrics", HTTPD_GET, false, get_metrics},
     {0},
 };
