@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "server/fim.h"
 #include "temp_folder.h"
+#include "vocab_builder.h"
 
 /* ---- Cutting --------------------------------------------------------------------------------- */
 
@@ -275,6 +276,102 @@ static void test_growing_text_keeps_the_beginning_of_its_prompt(void **state) {
     octet_model_close(model);
 }
 
+/* ---- Trained marks --------------------------------------------------------------------------- */
+
+static struct octet_model *open_vocab(const char *path) {
+    const struct octet_model_options options = {.n_threads = 1, .vocab_only = true};
+    struct octet_model *model = NULL;
+    struct octet_err err;
+    assert_int_equal(octet_model_open(path, &options, &model, &err), OCTET_OK);
+    return model;
+}
+
+/* A vocabulary of bytes and a few pieces that holds MARKS (n), too. */
+static struct octet_model *open_marked(const char *const *marks, size_t n, bool spm) {
+    static struct vocab_list list;
+    struct builder builder;
+    struct folder folder;
+    (spm ? list_spm : list_bpe)(&list);
+    for (size_t i = 0; i < n; i++) list_add(&list, marks[i], 0, 3);
+    build_start(&builder);
+    if (spm)
+        build_spm(&builder, &list);
+    else
+        build_bpe(&builder, &list, "gpt-2");
+    build_finish(&builder);
+    folder_open(&folder);
+    const char *const path = folder_file(&folder, "v.gguf");
+    FILE *const file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(builder.bytes, 1, builder.n, file), builder.n);
+    assert_int_equal(fclose(file), 0);
+    struct octet_model *const model = open_vocab(path);
+    assert_true(folder_close(&folder));
+    build_free(&builder);
+    return model;
+}
+
+static void assert_trained(const struct octet_model *model, struct hole *hole,
+                           const char *expected) {
+    char *const text = prompt_text(model, hole, 4096, NULL);
+    assert_int_equal(hole->method, FIM_TRAINED);
+    assert_string_equal(text, expected);
+    mem_free(text);
+    hole_free(hole);
+}
+
+static void test_families_get_their_own_shapes(void **state) {
+    (void)state;
+    static const char *const star[] = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>",
+                                       "<file_sep>"};
+    static const char *const llama[] = {"\xE2\x96\x81<PRE>", "\xE2\x96\x81<SUF>",
+                                        "\xE2\x96\x81<MID>", "\xE2\x96\x81<EOT>"};
+    static const char *const seed[] = {"<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"};
+    struct octet_model *model = open_marked(star, 4, false);
+    assert_trained(model, hole_new("a\n  ", "\nb"),
+                   "<fim_prefix>a\n  <fim_suffix>\nb<fim_middle>");
+    struct hole *const hole = hole_new("a", "b");
+    assert_true(hole_add_chunk(hole, "x.c", "abc\n"));
+    assert_true(hole_set_file(hole, "y.c", NULL));
+    assert_trained(model, hole, "<file_sep>x.c\nabc\n<file_sep>y.c\n<fim_prefix>a<fim_suffix>b"
+                                "<fim_middle>");
+    assert_null(fim_rescue(model, "<fim_prefix>a<fim_suffix>b<fim_middle>")); // its own
+    octet_model_close(model);
+
+    model = open_marked(llama, 4, true);
+    assert_trained(model, hole_new("a\n", " b"), "<s>\u2581<PRE> a\n\u2581<SUF> b\u2581<MID>");
+    octet_model_close(model);
+
+    model = open_marked(seed, 3, false);
+    assert_trained(model, hole_new("a", "b"), "<[fim-suffix]>b<[fim-prefix]>a<[fim-middle]>");
+    octet_model_close(model);
+}
+
+static void test_marks_end_the_answer(void **state) {
+    (void)state;
+    static const char *const star[] = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>",
+                                       "<file_sep>"};
+    struct octet_model *const model = open_marked(star, 4, false);
+    struct hole *const hole = hole_new("a", "b");
+    struct job *const job = job_new();
+    struct octet_err err;
+    assert_int_equal(fim_prepare(model, hole, 512, job, &err), OCTET_OK);
+    assert_int_equal(job->n_ends, 5); // and <|endoftext|>
+    job_free(job);
+    hole_free(hole);
+    octet_model_close(model);
+}
+
+static void test_marks_of_mistral_are_used_on_request(void **state) {
+    (void)state;
+    struct octet_model *const model = open_vocab("tests/data/tokenizer/mistral-v3.gguf");
+    assert_true(fim_best_method(model) != FIM_TRAINED);
+    struct hole *const hole = hole_new("def f():\n    return ", "\n\nf()\n");
+    hole->method = FIM_TRAINED;
+    assert_trained(model, hole, "<s>[SUFFIX]\n\nf()\n[PREFIX] def f():\n    return ");
+    octet_model_close(model);
+}
+
 static void test_marks_that_are_not_there_are_an_error(void **state) {
     (void)state;
     struct octet_model *const model = open_model("llama-tiny");
@@ -320,6 +417,9 @@ int main(void) {
         cmocka_unit_test(test_methods_show_both_sides),
         cmocka_unit_test(test_far_text_is_left_out),
         cmocka_unit_test(test_growing_text_keeps_the_beginning_of_its_prompt),
+        cmocka_unit_test(test_families_get_their_own_shapes),
+        cmocka_unit_test(test_marks_end_the_answer),
+        cmocka_unit_test(test_marks_of_mistral_are_used_on_request),
         cmocka_unit_test(test_marks_that_are_not_there_are_an_error),
         cmocka_unit_test(test_failed_allocations_are_told),
     };

@@ -356,7 +356,7 @@ static void write_trained(struct writer *w, const struct hole *hole, const struc
         write_bare(w, &after.text);
     }
     write_token(w, marks->prefix);
-    write_bare(w, &before.text);
+    tokenize(w, before.text.bytes, before.text.n, w->out); // first blank included, as trained
     if (!marks->family->suffix_first) {
         write_token(w, marks->suffix);
         write_bare(w, &after.text);
