@@ -84,6 +84,7 @@ void octet_model_get_info(const struct octet_model *model, struct octet_model_in
         .name = model->name,
         .arch = model->m.arch ? model->m.arch->name : "",
         .isa = model->kernels ? model->kernels->name : "",
+        .type = model->m.type ? model->m.type->name : "",
         .n_layers = (int32_t)s->n_layers,
         .d_model = (int32_t)s->d_model,
         .n_heads = (int32_t)s->n_heads,

@@ -190,6 +190,19 @@ static uint64_t experts_bytes(const struct tensor *experts, const struct shape *
     return n_bytes * s->n_experts_used / s->n_experts;
 }
 
+static const struct quant_type *main_type(const struct gguf *g) {
+    const struct quant_type *best = NULL, *type;
+    uint64_t most = 0;
+    for (size_t k = 0; (type = quant_at(k)) != NULL; k++) {
+        uint64_t n_bytes = 0;
+        for (size_t i = 0; i < g->n_tensors; i++)
+            if (g->tensors[i].type == type) n_bytes += g->tensors[i].bytes;
+        if (n_bytes > most) best = type;
+        if (n_bytes > most) most = n_bytes;
+    }
+    return best;
+}
+
 static void count_bytes(struct model *m) {
     const struct shape *s = &m->shape;
     for (size_t i = 0; i < m->file->n_tensors; i++) {
@@ -220,6 +233,7 @@ enum octet_status model_load(const struct gguf *g, struct model *m, struct octet
     if (status == OCTET_OK) status = read_vocab_size(g, &m->shape, err);
     if (status == OCTET_OK) status = weights_bind(m, err);
     if (status == OCTET_OK) count_bytes(m);
+    m->type = main_type(g);
     return status;
 }
 

@@ -132,6 +132,7 @@ struct model {
     float **vectors; // (n_vectors) what WEIGHT_VECTOR rows point into
     size_t n_vectors, cap_vectors;
     uint64_t n_params, decode_bytes;
+    const struct quant_type *type; // of most of the weights
 };
 
 /* Reads shapes and binds all weights of an open file, which must outlive the model. */

@@ -241,6 +241,7 @@ static void send_json(struct answer *answer, const char *before, json_t *json, c
 
 void answer_send_event(struct answer *answer, const char *event, json_t *json) {
     char before[64] = "data: ";
+    answer->n_events++;
     if (event) snprintf(before, sizeof before, "event: %s\ndata: ", event);
     send_json(answer, before, json, "\n\n");
 }
@@ -249,9 +250,13 @@ void answer_send_line(struct answer *answer, json_t *json) { send_json(answer, "
 
 static double rate(double n, double seconds) { return seconds > 0 ? n / seconds : 0; }
 
+double answer_prefill_s(const struct answer *r) {
+    return (r->first > 0 ? r->first : r->ended) - r->started;
+}
+double answer_decode_s(const struct answer *r) { return r->first > 0 ? r->ended - r->first : 0; }
+
 json_t *answer_timings(const struct answer *r) {
-    const double prefill = r->first > 0 ? r->first - r->started : r->ended - r->started;
-    const double decode = r->first > 0 ? r->ended - r->first : 0;
+    const double prefill = answer_prefill_s(r), decode = answer_decode_s(r);
     const double n_prompt = (double)(r->prompt_tokens - r->cached_tokens);
     const double n = (double)r->generated_tokens;
     return json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n",

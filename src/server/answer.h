@@ -58,8 +58,9 @@ struct answer {
     size_t prompt_tokens, cached_tokens, generated_tokens;
     double submitted, started, first, ended; // of the first choice
     struct octet_err err;                    // of a choice that failed
-    bool include_usage, chat;                // the OpenAI dialects'
-    json_t *extra;                           // the dialect's own, or NULL; owned
+    bool include_usage, chat;                // the dialect's own, as what follows
+    json_t *extra;                           // or NULL
+    size_t n_events;                         // that were sent
     char *before;                            // text that goes before every answer (echo), or NULL
     struct hole *hole;                       // that is filled, or NULL; owned
 };
@@ -78,6 +79,9 @@ void answer_start(struct answer *answer);
 /* One line of a stream: "data: {...}\n\n" or "{...}\n"; takes JSON over. */
 void answer_send_event(struct answer *answer, const char *event, json_t *json);
 void answer_send_line(struct answer *answer, json_t *json);
+/* Seconds that the prompt took, once it was seated, and the answer from its first token on. */
+double answer_prefill_s(const struct answer *answer);
+double answer_decode_s(const struct answer *answer);
 /* The time it took, as llama.cpp's clients read it. */
 json_t *answer_timings(const struct answer *answer);
 

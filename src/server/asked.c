@@ -10,7 +10,8 @@
 #include "server/server.h"
 
 struct lane *asked_lane(struct body *body, const struct server *server) {
-    const char *const name = body_text(body, "model");
+    const char *name = body_text(body, "model");
+    if (!name) name = json_string_value(body_get(body, "name"));
     struct lane *const lane = server_find(server, name ? name : "");
     if (!lane)
         body_complain(body, "there is no model '%.80s' here; GET /v1/models lists those there are",
@@ -99,6 +100,7 @@ void asked_sampling(struct body *body, const struct lane *lane, struct job *job)
     read_seed(body, s);
     read_bias(body, lane, job);
     body_texts(body, "stop", add_stop, job);
+    body_texts(body, "stop_sequences", add_stop, job);
     job->ignore_eos = body_bool(body, "ignore_eos", false);
 }
 
@@ -111,6 +113,14 @@ struct job *asked_job(struct body *body, const struct lane *lane, size_t sample)
     asked_sampling(body, lane, job);
     job->sampling.seed += sample;
     return job;
+}
+
+void asked_format(struct body *body, const json_t *format) {
+    const char *const type = json_string_value(json_object_get(format, "type"));
+    const char *const text = json_string_value(format);
+    if (!format || json_is_null(format) || (text && !text[0])) return;
+    if (type && strcmp(type, "text") == 0) return;
+    body_complain(body, "answers in a given form (JSON, a schema) are not supported");
 }
 
 /* ---- Conversations --------------------------------------------------------------------------- */
@@ -199,6 +209,14 @@ static void encode_chat(struct body *body, const struct lane *lane, struct job *
         if (!job_add_stop(job, stop)) body_complain(body, "'stop' holds too many");
 }
 
+void asked_system(struct body *body, const json_t *content) {
+    json_t *const list = json_object_get(body->json, "messages");
+    if (!content || !json_is_array(list)) return;
+    json_t *const message =
+        json_pack("{s:s, s:O}", "role", "system", "content", (json_t *)(uintptr_t)content);
+    if (json_array_insert_new(list, 0, message) != 0) body_complain(body, "out of memory");
+}
+
 void asked_chat(struct body *body, const char *key, const struct lane *lane, struct job *job) {
     const json_t *const list = body_get(body, key);
     const size_t cap = json_array_size(list);
@@ -235,7 +253,7 @@ void asked_prompt(struct body *body, const json_t *prompt, const struct lane *la
     json_array_foreach(prompt, i, id) {
         const json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
         if (value < 0 || (size_t)value >= octet_n_tokens(model))
-            body_complain(body, "'prompt' holds what is no token id of this model");
+            body_complain(body, "a list of token ids holds what is no token of this model");
         else if (octet_tokens_push(&job->prompt, (int32_t)value) != OCTET_OK)
             body_complain(body, "out of memory");
     }

@@ -8,12 +8,18 @@
 #include "server/lane.h"
 
 /* temperature, top_p, top_k, min_p, typical_p, penalties, DRY, mirostat, seed, logit_bias, stop,
- * ignore_eos under the names that OpenAI, Mistral, llama.cpp and Ollama give them. A seed that is
- * not given is drawn. */
+ * ignore_eos under the names that the dialects give them. A seed that is not given is drawn. */
 void asked_sampling(struct body *body, const struct lane *lane, struct job *job);
 
 /* A job with sampling read and SAMPLE added to its seed; NULL: out of memory, complained about. */
 struct job *asked_job(struct body *body, const struct lane *lane, size_t sample);
+
+/* Refuses a form that the answer is to have: "json", a JSON schema, {"type": "json_schema"}. NULL,
+ * "" and {"type": "text"} leave the text free. */
+void asked_format(struct body *body, const json_t *format);
+
+/* Puts what the system says in front of the list "messages" of BODY. NULL: nothing. */
+void asked_system(struct body *body, const json_t *content);
 
 /* Texts of a message's content: a string, or parts of which the texts are joined. NULL: something
  * else, complained about. The caller's: mem_free. */
@@ -34,7 +40,8 @@ struct hole *asked_rescue(const struct lane *lane, const char *prompt);
 /* JOB's prompt from HOLE; the job's max_tokens is read before. Nothing if BODY is wrong already. */
 void asked_fill(struct body *body, const struct lane *lane, struct hole *hole, struct job *job);
 
-/* The model that "model" names; NULL, complained about: there is none of that name. */
+/* The model that "model" names, or "name" as older clients have it; NULL, complained about: there
+ * is none of that name. */
 struct server;
 struct lane *asked_lane(struct body *body, const struct server *server);
 

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "base/probe.h"
@@ -21,6 +22,7 @@ struct lane {
     char *name;
     struct octet_model *model;
     int32_t n_ctx;
+    time_t modified;
     struct seat *seats;              // (n_seats)
     struct octet_session **sessions; // (n_seats) of the step
     struct octet_span *spans;        // (n_seats)
@@ -377,6 +379,8 @@ enum octet_status lane_open(const struct lane_options *options, struct httpd *ht
     lane->last = &lane->first;
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->wake, NULL);
+    struct stat file;
+    if (stat(options->path, &file) == 0) lane->modified = file.st_mtime;
     lane->name = mem_strdup(options->name, strlen(options->name));
     const struct octet_model_options model_options = {.n_threads = options->n_threads};
     enum octet_status status =
@@ -423,6 +427,7 @@ void lane_close(struct lane *lane) {
 const char *lane_name(const struct lane *lane) { return lane->name; }
 const struct octet_model *lane_model(const struct lane *lane) { return lane->model; }
 int32_t lane_n_ctx(const struct lane *lane) { return lane->n_ctx; }
+time_t lane_modified(const struct lane *lane) { return lane->modified; }
 int32_t lane_n_seats(const struct lane *lane) { return lane->options.n_seats; }
 
 void lane_get_stats(struct lane *lane, struct lane_stats *out) {

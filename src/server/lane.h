@@ -5,6 +5,8 @@
 #ifndef OCTET_SERVER_LANE_H
 #define OCTET_SERVER_LANE_H
 
+#include <time.h>
+
 #include "server/httpd.h"
 #include "server/job.h"
 
@@ -38,6 +40,7 @@ void lane_close(struct lane *lane);
 const char *lane_name(const struct lane *lane);
 const struct octet_model *lane_model(const struct lane *lane);
 int32_t lane_n_ctx(const struct lane *lane);
+time_t lane_modified(const struct lane *lane); // when its file was written last
 int32_t lane_n_seats(const struct lane *lane);
 void lane_get_stats(struct lane *lane, struct lane_stats *out);
 double lane_bucket_s(size_t i); // upper bound of a bucket in seconds; the last is infinite

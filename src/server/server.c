@@ -25,7 +25,7 @@ struct server {
 
 static const struct route *const dialects[] = {
     openai_routes, mistral_routes, llamacpp_routes, ollama_routes,
-    anthropic_routes, tabby_routes, state_routes, page_routes,
+    anthropic_routes, responses_routes, tabby_routes, state_routes, page_routes,
 };
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
@@ -42,13 +42,17 @@ static const char *error_type(int status) {
     }
 }
 
+static bool is_below(const char *path, const char *folder) {
+    const size_t n = strlen(folder);
+    return strncmp(path, folder, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
 static char *error_body(const char *path, int status, const char *text) {
     json_t *json;
-    if (strncmp(path, "/api/", 5) == 0)
+    if (is_below(path, "/api"))
         json = json_pack("{s:s}", "error", text);
-    else if (strncmp(path, "/v1/messages", 12) == 0)
-        json = json_pack("{s:s, s:{s:s, s:s}}", "type", "error", "error", "type",
-                         error_type(status), "message", text);
+    else if (is_below(path, "/v1/messages"))
+        json = anthropic_error(status, text);
     else
         json = json_pack("{s:{s:s, s:s, s:n, s:i}}", "error", "message", text, "type",
                          strstr(text, "context_length_exceeded") ? "exceed_context_size_error"

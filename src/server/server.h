@@ -48,6 +48,6 @@ int server_http_status(enum octet_status status);
 
 /* Routes of the dialects, ended by a row without path. */
 extern const struct route openai_routes[], mistral_routes[], llamacpp_routes[], ollama_routes[],
-    anthropic_routes[], tabby_routes[], state_routes[], page_routes[];
+    anthropic_routes[], responses_routes[], tabby_routes[], state_routes[], page_routes[];
 
 #endif
