@@ -180,24 +180,34 @@ static void keep_context(struct body *body, struct answer *answer, const struct 
         json_array_append_new(answer->extra, json_integer(job->prompt.ids[i]));
 }
 
-/* The prompt as a conversation of one message, after the tokens of earlier ones. */
-static void read_turn(struct body *body, struct lane *lane, struct answer *answer,
-                      struct job *job) {
-    const json_t *const context = body_get(body, "context");
-    const json_t *const system = body_get(body, "system");
-    if (context) asked_prompt(body, context, lane, job);
-    const size_t n = job->prompt.n;
+/* The prompt as a conversation of one message. */
+static void read_turn(struct body *body, struct lane *lane, struct job *job) {
     json_t *const messages = json_pack("[{s:s, s:O}]", "role", "user", "content",
                                        (json_t *)(uintptr_t)body_get(body, "prompt"));
     if (json_object_set_new(body->json, "messages", messages) != 0)
         body_complain(body, "out of memory");
-    if (system && !json_is_string(system)) body_complain(body, "'system' is not a string");
-    asked_system(body, system);
+    asked_system(body, body_get(body, "system"));
     asked_chat(body, "messages", lane, job);
-    struct octet_tokens *const prompt = &job->prompt;
+}
+
+/* The prompt after the tokens of earlier ones and their answers. Models that know no conversations
+ * just go on with the text. */
+static void read_prompt(struct body *body, struct lane *lane, struct answer *answer,
+                        struct job *job) {
+    const json_t *const context = body_get(body, "context");
+    struct octet_tokens *const tokens = &job->prompt;
+    if (context && !json_is_array(context))
+        body_complain(body, "'context' is not a list of token ids");
+    else if (context)
+        asked_prompt(body, context, lane, job);
+    const size_t n = tokens->n;
+    if (octet_chat_format(lane_model(lane)))
+        read_turn(body, lane, job);
+    else
+        asked_prompt(body, body_get(body, "prompt"), lane, job);
     const int32_t bos = octet_token_bos(lane_model(lane));
-    if (n > 0 && prompt->n > n && bos >= 0 && prompt->ids[n] == bos) // only one, at the beginning
-        memmove(prompt->ids + n, prompt->ids + n + 1, (--prompt->n - n) * sizeof *prompt->ids);
+    if (n > 0 && tokens->n > n && bos >= 0 && tokens->ids[n] == bos) // only at the beginning
+        memmove(tokens->ids + n, tokens->ids + n + 1, (--tokens->n - n) * sizeof *tokens->ids);
     keep_context(body, answer, job);
 }
 
@@ -214,10 +224,10 @@ static void read_generate(struct body *body, struct lane *lane, struct answer *a
         answer->hole = asked_rescue(lane, prompt);
     if (answer->hole && job->max_tokens < 0) job->max_tokens = DEFAULT_HOLE_TOKENS;
     if (body->wrong[0]) return;
-    if (!answer->hole && (raw || !octet_chat_format(lane_model(lane))))
+    if (!answer->hole && raw)
         asked_prompt(body, body_get(body, "prompt"), lane, job);
     else if (!answer->hole)
-        read_turn(body, lane, answer, job);
+        read_prompt(body, lane, answer, job);
     else
         asked_fill(body, lane, answer->hole, job);
 }
@@ -230,6 +240,7 @@ static void post_generate(void *user, struct exchange *exchange) {
     check_common(&body);
     const char *const prompt = body_text(&body, "prompt");
     const char *const suffix = body_text(&body, "suffix");
+    body_text(&body, "system");
     body_text(&body, "template"); // of Ollama's own language: the model's is taken
     if (!(prompt && prompt[0]) && !(suffix && suffix[0])) {
         reply_loaded(exchange, &body, lane, false);

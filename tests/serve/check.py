@@ -14,69 +14,9 @@ import subprocess
 import sys
 import time
 
-OCTET, MODEL, SLOW, FOLDER = sys.argv[1:5]
-failed = 0
+from lib import MODEL, OCTET, Server, chat, check, finish, text
 
-
-def check(name, good, why=""):
-    global failed
-    failed += not good
-    print(f"ok {name}" if good else f"FAIL {name}: {str(why)[:300]}", flush=True)
-
-
-class Server:
-    def __init__(self, *options, model=MODEL):
-        self.process = subprocess.Popen(
-            [OCTET, "serve", "-m", f"tiny={model}", "--port", "0", *options],
-            stderr=subprocess.PIPE, text=True)
-        self.lines = []
-        while not self.lines or "http://" not in self.lines[-1]:
-            line = self.process.stderr.readline()
-            if not line:
-                raise SystemExit(f"FAIL server_starts: {''.join(self.lines)}")
-            self.lines.append(line)
-        self.port = int(self.lines[-1].rsplit(":", 1)[1])
-
-    def ask(self, path, body=None, headers=(), method=None):
-        """Status, headers, parsed body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        data = json.dumps(body) if isinstance(body, (dict, list)) else body
-        connection.request(method or ("POST" if data is not None else "GET"), path, data,
-                           dict(headers))
-        response = connection.getresponse()
-        text = response.read()
-        connection.close()
-        try:
-            return response.status, response.headers, json.loads(text)
-        except ValueError:
-            return response.status, response.headers, text.decode()
-
-    def events(self, path, body):
-        """The data of a stream's events."""
-        status, headers, text = self.ask(path, {**body, "stream": True})
-        if status != 200:
-            return status, headers, text
-        return status, headers, [line[6:] for line in text.split("\n")
-                                 if line.startswith("data: ")]
-
-    def metric(self, name):
-        _, _, text = self.ask("/metrics")
-        return sum(float(line.split()[-1]) for line in text.splitlines()
-                   if line.startswith(name + "{"))
-
-    def stop(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        _, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, errors
-
-
-def chat(text, **more):
-    return {"messages": [{"role": "user", "content": text}], "max_tokens": 12, "temperature": 0,
-            **more}
-
-
-def text(prompt, **more):
-    return {"prompt": prompt, "max_tokens": 12, "temperature": 0, **more}
+SLOW, FOLDER = sys.argv[3:5]
 
 
 def test_shapes(server):
@@ -264,69 +204,6 @@ def test_holes(server):
               server.ask(path, wrong)[0] == 400)
 
 
-def test_ollama(server):
-    def lines(path, body):
-        _, headers, answer = server.ask(path, body)
-        answer = answer if isinstance(answer, str) else json.dumps(answer)
-        return headers["Content-Type"], [json.loads(line) for line in answer.splitlines()]
-
-    options = {"num_predict": 8, "temperature": 0}
-    messages = [{"role": "user", "content": "Hello"}]
-    kind, parts = lines("/api/chat", {"messages": messages, "options": options})
-    check("ollama_streams_by_default", kind == "application/x-ndjson" and parts[-1]["done"] and
-          not any(p["done"] for p in parts[:-1]), parts)
-    check("ollama_counts", parts[-1]["eval_count"] <= 8 and parts[-1]["prompt_eval_count"] > 0)
-    kind, whole = lines("/api/chat", {"messages": messages, "options": options, "stream": False})
-    check("ollama_whole", kind == "application/json" and whole[0]["message"]["content"] ==
-          "".join(p["message"]["content"] for p in parts), whole)
-    _, parts = lines("/api/generate", {"prompt": "int main", "raw": True, "options": options})
-    _, _, plain = server.ask("/v1/completions", text("int main", max_tokens=8))
-    check("ollama_raw_is_raw", "".join(p["response"] for p in parts) ==
-          plain["choices"][0]["text"], parts)
-    _, _, body = server.ask("/api/generate", {"prompt": ""})
-    check("ollama_empty_prompt_loads", body["done_reason"] == "load", body)
-    _, _, body = server.ask("/api/generate", {"prompt": "a = ", "suffix": "\nb", "stream": False,
-                                              "options": options})
-    check("ollama_suffix", "fim_method" in body, body)
-    _, _, body = server.ask("/api/show", {"name": "tiny"})
-    check("ollama_show", body["model_info"]["llama.context_length"] > 0 and
-          ".Suffix" in body["template"], body)
-    check("ollama_tags", server.ask("/api/tags")[2]["models"][0]["name"] == "tiny")
-    check("ollama_version", server.ask("/api/version")[2]["version"] >= "0.12")
-    for path, wrong in (("/api/chat", {"messages": "x"}), ("/api/chat", {"messages": [1]}),
-                        ("/api/chat", {"messages": messages, "options": 5}),
-                        ("/api/chat", {"messages": messages, "options": {"num_predict": "x"}}),
-                        ("/api/chat", {"messages": messages, "format": "json"}),
-                        ("/api/generate", {"prompt": 5}), ("/api/generate", "{"),
-                        ("/api/show", [1])):
-        status, _, body = server.ask(path, wrong)
-        check(f"ollama_wrong_{str(wrong)[:40]}", status in (200, 400) and (
-            isinstance(body.get("error"), str) or body.get("done_reason") == "load"), body)
-
-
-def test_anthropic(server):
-    ask = {"max_tokens": 8, "temperature": 0, "system": [{"type": "text", "text": "Be brief."}],
-           "messages": [{"role": "user", "content": "Hello"}]}
-    _, _, whole = server.ask("/v1/messages", ask)
-    check("anthropic_message", whole["type"] == "message" and whole["stop_reason"] in (
-        "end_turn", "max_tokens") and whole["usage"]["output_tokens"] <= 8, whole)
-    _, _, events = server.events("/v1/messages", ask)
-    kinds = [json.loads(event)["type"] for event in events]
-    check("anthropic_order", kinds[:2] == ["message_start", "content_block_start"] and
-          kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"], kinds)
-    check("anthropic_text", whole["content"][0]["text"] == "".join(
-        json.loads(e)["delta"]["text"] for e in events if "text_delta" in e), events)
-    _, _, count = server.ask("/v1/messages/count_tokens", ask)
-    usage = whole["usage"]
-    check("anthropic_count", count["input_tokens"] == usage["input_tokens"] +
-          usage["cache_read_input_tokens"], (count, usage))
-    for wrong in ({"messages": ask["messages"]}, {"max_tokens": 5}, {**ask, "messages": 5},
-                  {**ask, "system": 5}, {**ask, "stop_sequences": [1]}, "{"):
-        status, _, body = server.ask("/v1/messages", wrong)
-        check(f"anthropic_wrong_{str(wrong)[:30]}", status == 400 and body["type"] == "error" and
-              body["error"]["type"] == "invalid_request_error", body)
-
-
 def too_big(server):
     """A body that is announced to be larger than allowed; None: the connection was closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as s:
@@ -463,12 +340,11 @@ def test_stopping():
 
 
 server = Server("--parallel", "4")
-for test in (test_shapes, test_fields, test_text, test_wrong, test_holes, test_ollama,
-             test_anthropic, test_together):
+for test in (test_shapes, test_fields, test_text, test_wrong, test_holes, test_together):
     test(server)
 status, errors = server.stop()
 check("no_sanitizer_report", status == 0 and "Sanitizer" not in errors, (status, errors[-2000:]))
 check("a_line_per_request", "prompt=" in errors and "finish=" in errors)
 for test in (test_leaving, test_queue, test_keys, test_models, test_stopping):
     test()
-sys.exit(failed > 0)
+finish()

@@ -1,0 +1,8 @@
+#!/bin/bash
+# octet serve: the APIs of Ollama and Anthropic, and OpenAI's responses
+# (tests/serve/check_dialects.py).
+. tests/cli/lib.sh
+model="$TMP/tiny.gguf"
+"$OCTET" synth --arch llama-tiny --type q8_0 "$model" 2>/dev/null
+python3 tests/serve/check_dialects.py "$OCTET" "$model" || n_failed=$((n_failed + 1))
+finish
