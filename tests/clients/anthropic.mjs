@@ -28,6 +28,27 @@ await run('anthropic_count', async () => {
   const { input_tokens } = await client.messages.countTokens({ model, messages, system })
   check('anthropic_count', input_tokens > 0)
 })
+await run('anthropic_prefill', async () => {
+  const messages = [...ask.messages, { role: 'assistant', content: whole.slice(0, 5) }]
+  const answer = await client.messages.create({ ...ask, messages })
+  check('anthropic_prefill', answer.content[0].type === 'text', answer)
+})
+await run('anthropic_events', async () => {
+  const kinds = []
+  for await (const event of await client.messages.create({ ...ask, stream: true })) {
+    kinds.push(event.type)
+  }
+  check('anthropic_events', kinds[0] === 'message_start' && kinds.at(-1) === 'message_stop', kinds)
+})
+await run('anthropic_overflow', async () => {
+  try {
+    await client.messages.create({ ...ask, system: 'word '.repeat(20000) })
+    check('anthropic_overflow', false, 'no error')
+  } catch (error) {
+    check('anthropic_overflow', error.status === 400 && /prompt is too long/.test(error.message),
+      error.message)
+  }
+})
 await run('anthropic_error', async () => {
   try {
     await client.messages.create({ ...ask, messages: [] })

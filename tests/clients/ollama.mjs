@@ -37,6 +37,32 @@ await run('ollama_generate', async () => {
   const loaded = await client.generate({ model: 'any', prompt: '' })
   check('ollama_load', loaded.done && loaded.done_reason === 'load', loaded)
 })
+await run('ollama_context', async () => {
+  const ask = { model: 'any', system: 'Be brief.', options }
+  const first = await client.generate({ ...ask, prompt: 'My name is Ada.' })
+  const second = await client.generate({ ...ask, prompt: 'Who am I?', context: first.context })
+  check('ollama_context', second.prompt_eval_count > first.context.length, second)
+})
+await run('ollama_abort', async () => {
+  let n = 0
+  const stream = await client.generate({ model: 'any', prompt: 'Count.', stream: true,
+                                         options: { num_predict: 4000 } })
+  try {
+    for await (const part of stream) if (++n === 3) stream.abort()
+    check('ollama_abort', false, 'went on')
+  } catch (error) {
+    check('ollama_abort', n === 3 && error.name === 'AbortError', error.name)
+  }
+})
+await run('ollama_overflow', async () => {
+  try {
+    await client.generate({ model: 'any', prompt: 'word '.repeat(20000), stream: true })
+    check('ollama_overflow', false, 'no error')
+  } catch (error) {
+    check('ollama_overflow', error.status_code === 400 &&
+      /context_length_exceeded/.test(error.message), error.message)
+  }
+})
 await run('ollama_error', async () => {
   try {
     await client.chat({ model: 'any', messages, options: { temperature: -1 } })

@@ -40,6 +40,39 @@ await run('openai_text', async () => {
     model: 'octet', prompt: 'def f(x):', suffix: '\nprint(f(1))', max_tokens: 8 })
   check('openai_text', typeof answer.choices[0].text === 'string', answer)
 })
+const question = { model: 'octet', input: 'Say hello.', max_output_tokens: 12, temperature: 0 }
+await run('openai_response', async () => {
+  const answer = await client.responses.create(question)
+  check('openai_response', answer.output_text === whole && answer.usage.output_tokens > 0 &&
+    answer.output[0].role === 'assistant', answer)
+})
+await run('openai_response_items', async () => {
+  const answer = await client.responses.create({
+    ...question, instructions: 'Be brief.', store: false,
+    input: [{ role: 'user', content: [{ type: 'input_text', text: 'Say hello.' }] }] })
+  check('openai_response_items', answer.output_text.length > 0 && answer.error === null, answer)
+})
+await run('openai_response_stream', async () => {
+  let text = '', last = null
+  for await (const event of await client.responses.create({ ...question, stream: true })) {
+    if (event.type === 'response.output_text.delta') text += event.delta
+    last = event
+  }
+  check('openai_response_stream', text === whole &&
+    ['response.completed', 'response.incomplete'].includes(last.type), { text, last })
+})
+await run('openai_response_stream_helper', async () => {
+  const final = await client.responses.stream(question).finalResponse()
+  check('openai_response_stream_helper', final.output_text === whole, final)
+})
+await run('openai_response_error', async () => {
+  try {
+    await client.responses.create({ ...question, previous_response_id: 'resp_1' })
+    check('openai_response_error', false, 'no error')
+  } catch (error) {
+    check('openai_response_error', error.status === 400 && /stored/.test(error.message), error)
+  }
+})
 await run('openai_error', async () => {
   try {
     await client.chat.completions.create({ ...ask, temperature: -5 })

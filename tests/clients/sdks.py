@@ -26,6 +26,14 @@ def with_openai():
     check("py_openai_stream", text == whole.choices[0].message.content, text)
     answer = client.completions.create(model="octet", prompt="int main", max_tokens=4, logprobs=2)
     check("py_openai_text", len(answer.choices[0].logprobs.tokens) <= 4, answer)
+    question = {"model": "octet", "input": "Say hello.", "max_output_tokens": 12, "temperature": 0}
+    answer = client.responses.create(**question)
+    check("py_openai_response", answer.output_text == whole.choices[0].message.content and
+          answer.status in ("completed", "incomplete"), answer)
+    events = list(client.responses.create(**question, stream=True))
+    check("py_openai_response_stream", answer.output_text == "".join(
+        event.delta for event in events if event.type == "response.output_text.delta") and
+          events[-1].response.output_text == answer.output_text, events)
     check("py_openai_models", client.models.list().data[0].id)
     try:
         client.chat.completions.create(**{**ask, "messages": []})
@@ -42,6 +50,17 @@ def with_ollama():
     check("py_ollama_chat", whole.done and whole.message.content, whole)
     text = "".join(part.message.content for part in client.chat(**ask, stream=True))
     check("py_ollama_stream", text == whole.message.content, text)
+    parts = list(client.generate("any", "Say hello.", stream=True, options=ask["options"]))
+    check("py_ollama_generate", parts[-1].done and len(parts[-1].context) > 0 and
+          "".join(part.response for part in parts) == text, parts)
+    check("py_ollama_ps", client.ps().models[0].context_length > 0)
+    shown = client.show("any").modelinfo
+    check("py_ollama_context_length", shown[f"{shown['general.architecture']}.context_length"] > 0)
+    try:
+        list(client.chat(**ask, stream=True, format="json"))
+        check("py_ollama_error", False)
+    except ollama.ResponseError as error:
+        check("py_ollama_error", error.status_code == 400 and "JSON" in error.error, error)
     check("py_ollama_list", client.list().models[0].details.format == "gguf")
     check("py_ollama_show", "completion" in client.show("any").capabilities)
 
@@ -52,6 +71,9 @@ def with_anthropic():
            "messages": [{"role": "user", "content": "Say hello."}]}
     whole = client.messages.create(**ask)
     check("py_anthropic_message", whole.content[0].text, whole)
+    counted = client.messages.count_tokens(model="octet", messages=ask["messages"])
+    check("py_anthropic_count", counted.input_tokens == whole.usage.input_tokens +
+          whole.usage.cache_read_input_tokens, counted)
     with client.messages.stream(**ask) as stream:
         text = "".join(stream.text_stream)
     check("py_anthropic_stream", text == whole.content[0].text, text)
