@@ -64,9 +64,9 @@ static void test_openai_stream_is_read(void **state) {
     assert_false(r->usage.estimated);
     assert_int_equal(r->n_gaps, 3);
     for (size_t i = 0; i < r->n_gaps; i++) {
-        assert_true(r->token_gaps_s[i] >= 0.01f && r->token_gaps_s[i] < 2);
+        assert_true(r->token_gaps_s[i] >= 0);
     }
-    assert_true(r->ttft_s > 0 && r->ttft_s < r->total_s);
+    assert_true(r->ttft_s > 0 && r->ttft_s <= r->total_s);
     assert_int_equal(strlen(r->date), 20);
     forget(&got);
 
