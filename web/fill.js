@@ -7,7 +7,7 @@ import {modelNames} from './chat.js';
 import {visible} from './markdown.js';
 
 const kept = 'octet-fill';
-const example = {prefix: 'def mean(values):\n    """The arithmetic mean."""\n    ',
+const example = {prefix: 'def mean(values):\n    """The arithmetic mean."""\n    total = 0\n    for ',
   suffix: '\n    return total / len(values)\n', language: 'python', method: 'auto', tokens: 64};
 const languages = ['python', 'c', 'cpp', 'javascript', 'go', 'rust', 'java', 'bash', 'sql', 'text'];
 let asked = {...example};

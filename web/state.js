@@ -68,7 +68,7 @@ function draw(rows) {
   if (!last.at || written !== last.written || now - last.at > 10000) {
     last = {written, at: now, rate};
   }
-  const figure = (name, value) => make('div', {class: 'figure'}, make('b', {}, value),
+  const figure = (name, value, title) => make('div', {class: 'figure', title}, make('b', {}, value),
     make('span', {}, name));
   $('#state').replaceChildren(
     make('div', {class: 'figures'},
@@ -78,7 +78,7 @@ function draw(rows) {
       figure('of prompts cached', sum('octet_prompt_tokens_total') > 0
         ? `${(100 * sum('octet_prompt_tokens_cached_total') / sum('octet_prompt_tokens_total')).toFixed(0)} %`
         : '–'),
-      figure('memory beside the models', bytes(sum('octet_memory_bytes'))),
+      figure('memory of its own', bytes(sum('octet_memory_bytes')), 'without the files of the models'),
       figure('open exchanges', count(Math.max(0, sum('octet_exchanges') - 1)))),
     make('div', {class: 'cards'}, models.map((model) => modelCard(rows, model))));
 }

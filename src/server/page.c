@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/embed.h"
+#include "base/hash.h"
 #include "server/server.h"
 
 EMBED(web_index, "web/index.html");
@@ -51,12 +52,8 @@ static const char policy[] = "default-src 'none'; script-src 'self'; style-src '
                              "img-src 'self'; connect-src 'self'; base-uri 'none'; "
                              "form-action 'none'; frame-ancestors 'none'";
 
-/* FNV-1a of the bytes, quoted. */
 static void write_tag(const char *bytes, size_t n, char *out, size_t cap) {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
-    snprintf(out, cap, "\"%016llx\"", (unsigned long long)hash);
+    snprintf(out, cap, "\"%016llx\"", (unsigned long long)hash_bytes(HASH_INIT, bytes, n));
 }
 
 static void reply_file(struct exchange *exchange, size_t i) {

@@ -3,17 +3,16 @@
 //     node page.mjs BASE_URL [FOLDER]
 //
 // BASE_URL: a server with two models that can chat. FOLDER: where to write pictures of the page.
-// Needs playwright-core, found from the current folder, and Chromium ($CHROMIUM). Prints "ok NAME"
-// or "FAIL NAME: why" per case; exit status 1 if any failed.
-import {createRequire} from 'node:module';
+// Needs Chromium, at $CHROMIUM if not at Debian's place.
 import {readFile} from 'node:fs/promises';
 import path from 'node:path';
+import {chromium} from 'playwright-core';
+import {BASE as base, check, finish} from './lib.mjs';
 
-const {chromium} = createRequire(path.resolve('package.json'))('playwright-core');
-const base = process.argv[2] ?? process.env.BASE_URL, folder = process.argv[3];
+const folder = process.argv[3];
 const browser = await chromium.launch({executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox']});
-let failed = 0, page = null, errors = [], foreign = [], asked = [];
+let page = null, errors = [], foreign = [], asked = [];
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 function must(good, why) { if (!good) throw new Error(why); }
@@ -38,10 +37,9 @@ async function test(name, run, options) {
     await run();
     must(errors.length === 0, `console: ${errors[0]}`);
     must(foreign.length === 0, `asked elsewhere: ${foreign[0]}`);
-    console.log(`ok ${name}`);
+    check(name, true);
   } catch (error) {
-    failed++;
-    console.log(`FAIL ${name}: ${error.message.split('\n').slice(0, 3).join(' ').slice(0, 300)}`);
+    check(name, false, error.message.split('\n').slice(0, 3).join(' '));
   }
   await page.context().close();
 }
@@ -394,8 +392,8 @@ for (const [name, colorScheme, width, height] of [['light', 'light', 1280, 800],
   await test(`looks_${name}`, async () => {
     const tooWide = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     await setting('max_tokens', 120);
-    await setting('seed', 11);
     if (name === 'dark') await page.click('#second');
+    else await setting('seed', 11);
     await say(shown);
     await done();
     await pause(200);
@@ -417,4 +415,4 @@ for (const [name, colorScheme, width, height] of [['light', 'light', 1280, 800],
 }
 
 await browser.close();
-process.exit(failed > 0 ? 1 : 0);
+finish();

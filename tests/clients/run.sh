@@ -23,19 +23,30 @@ if ! install_from_pypi >"$folder/pip.log" 2>&1; then
     rm -rf "$folder/venv"
 fi
 
-"$octet" serve -m "$model" --port 0 -q 2>"$folder/serve.log" &
-server=$!
-trap 'kill $server 2>/dev/null' EXIT
-for _ in $(seq 300); do grep -q http:// "$folder/serve.log" && break; sleep 0.1; done
-url=$(grep -o 'http://.*' "$folder/serve.log")
+servers=()
+trap 'kill "${servers[@]}" 2>/dev/null' EXIT
+serve() { # NAME OPTIONS...; leaves $url
+    local log=$folder/$1.log
+    "$octet" serve "${@:2}" --port 0 -q 2>"$log" &
+    servers+=($!)
+    for _ in $(seq 300); do grep -q http:// "$log" && break; sleep 0.1; done
+    url=$(grep -o 'http://.*' "$log")
+}
+serve serve -m "$model"
 results=$folder/results.log
 : >"$results"
 for script in "$folder"/*.mjs; do
-    [ -e "$script" ] && [ "$(basename "$script")" != lib.mjs ] || continue
+    [[ -e $script && $script != */lib.mjs && $script != */page.mjs ]] || continue
     timeout 300 node "$script" "$url" 2>&1 | tee -a "$results"
 done
 if [ -x "$folder/venv/bin/python" ]; then
     timeout 300 "$folder/venv/bin/python" tests/clients/sdks.py "$url" 2>&1 | tee -a "$results"
+fi
+if ! command -v chromium >/dev/null; then
+    echo "clients: no chromium, so nobody looks at the page"
+elif [ -e "$folder/page.mjs" ]; then
+    serve page -m "one=$model" -m "two=$model"
+    timeout 600 node "$folder/page.mjs" "$url" "$folder" 2>&1 | tee -a "$results"
 fi
 passed=$(grep -c '^ok ' "$results")
 failed=$(grep -c '^FAIL ' "$results")

@@ -8,6 +8,7 @@ import concurrent.futures
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -305,6 +306,7 @@ def test_keys():
                                headers={"Authorization": "Bearer second-key"})[0] == 200)
     check("x_api_key", server.ask("/v1/models", headers={"X-Api-Key": "first-key"})[0] == 200)
     check("health_is_open", server.ask("/health")[0] == 200)
+    check("page_is_open", server.ask("/")[0] == 200)
     check("preflight_needs_no_key", server.ask(
         "/v1/models", None, {"Origin": "http://localhost"}, "OPTIONS")[0] == 204)
     server.stop()
@@ -319,6 +321,35 @@ def test_models():
         check(f"model_{name.replace('/', '_')}", body.get("model") == expected, body)
     status, _, body = server.ask("/v1/completions", text("x", model="gpt-4"))
     check("unknown_model", status == 404 and "gpt-4" in body["error"]["message"], body)
+    server.stop()
+
+
+def test_page():
+    server = Server("--name", "chat.example")
+    status, headers, html = server.ask("/")
+    check("page", status == 200 and headers["Content-Type"].startswith("text/html") and
+          headers["Content-Security-Policy"].startswith("default-src 'none'; "), (status, headers))
+    status, again, rest = server.ask("/", headers={"If-None-Match": headers["ETag"]})
+    check("page_known_already", status == 304 and rest == "", (status, rest))
+    check("page_takes_no_post", server.ask("/", "x")[0] == 405)
+    check("page_has_no_other_files", server.ask("/web/../octet.h")[0] == 404 and
+          server.ask("/web/")[0] == 404 and server.ask("/web/none.js")[0] == 404)
+    # Every file that the page and its scripts name is there, and no other is in the folder.
+    types = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    found, wanted = set(), set(re.findall(r'(?:src|href)="web/([^"]+)"', html))
+    while wanted - found:
+        name = (wanted - found).pop()
+        status, headers, script = server.ask(f"/web/{name}")
+        check(f"page_{name}", status == 200 and
+              headers["Content-Type"].startswith(types[name.rsplit(".", 1)[1]]), (status, headers))
+        found.add(name)
+        if name.endswith(".js"):
+            wanted |= set(re.findall(r"from\s+'\./([^']+)'", script))
+    check("page_has_all_files", found | {"index.html"} == set(os.listdir("web")), found)
+    own = {"Host": "chat.example", "Origin": "https://chat.example"}
+    check("own_page_may_ask", server.ask("/v1/models", headers=own)[0] == 200)
+    check("page_of_another_port_may_not", server.ask(
+        "/v1/models", headers={**own, "Origin": "https://chat.example:81"})[0] == 403)
     server.stop()
 
 
@@ -345,6 +376,6 @@ for test in (test_shapes, test_fields, test_text, test_wrong, test_holes, test_t
 status, errors = server.stop()
 check("no_sanitizer_report", status == 0 and "Sanitizer" not in errors, (status, errors[-2000:]))
 check("a_line_per_request", "prompt=" in errors and "finish=" in errors)
-for test in (test_leaving, test_queue, test_keys, test_models, test_stopping):
+for test in (test_leaving, test_queue, test_keys, test_models, test_page, test_stopping):
     test()
 finish()
