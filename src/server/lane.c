@@ -97,11 +97,13 @@ static bool add_report(struct job *job, const struct token_report *report) {
     return true;
 }
 
+/* Of a job that next_job gave. */
 static void end_job(struct lane *lane, struct job *job, enum finish finish) {
     pthread_mutex_lock(&lane->lock);
     if (finish != FINISH_NONE) job->finish = finish;
     job->ended = probe_seconds();
     struct lane_stats *const s = &lane->stats;
+    s->n_active--;
     s->n_cancelled += job->finish == FINISH_GONE;
     s->n_failed += job->finish == FINISH_ERROR;
     s->generated_tokens += job->n_generated;
@@ -115,9 +117,6 @@ static void leave_seat(struct lane *lane, struct seat *seat, enum finish finish)
     seat->job = NULL;
     seat->ready = false;
     seat->used = probe_seconds();
-    pthread_mutex_lock(&lane->lock);
-    lane->stats.n_active--;
-    pthread_mutex_unlock(&lane->lock);
     end_job(lane, job, finish);
 }
 
@@ -157,6 +156,7 @@ static struct job *next_job(struct lane *lane, bool may_wait, bool *stopping) {
         lane->first = job->next;
         if (!lane->first) lane->last = &lane->first;
         lane->stats.n_waiting--;
+        lane->stats.n_active++;
     }
     pthread_mutex_unlock(&lane->lock);
     return job;
@@ -190,7 +190,6 @@ static void seat_job(struct lane *lane, struct job *job) {
     struct seat *const seat = choose_seat(lane, job);
     const enum octet_status status = seat_take(seat, lane->model, job, &err);
     pthread_mutex_lock(&lane->lock);
-    lane->stats.n_active++;
     lane->stats.prompt_tokens += seat->n_prompt;
     lane->stats.cached_tokens += job->n_cached;
     pthread_mutex_unlock(&lane->lock);
@@ -444,7 +443,11 @@ enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_e
                           "the answer (context_length_exceeded)",
                           job->prompt.n, lane->n_ctx);
     pthread_mutex_lock(&lane->lock);
-    const bool full = lane->stats.n_waiting >= (size_t)lane->options.n_queue || lane->stopping;
+    // Who waits for a seat that is free is not counted as waiting: the thread is on its way to them.
+    const size_t n_seats = (size_t)lane->options.n_seats;
+    const bool full = lane->stats.n_active + lane->stats.n_waiting >=
+                          n_seats + (size_t)lane->options.n_queue ||
+                      lane->stopping;
     if (full) {
         lane->stats.n_refused++;
     } else {

@@ -12,7 +12,7 @@ run "$OCTET" frobnicate; expect_misuse unknown_command_is_misuse "unknown comman
 run "$OCTET" help rnu; expect_misuse help_of_unknown_command "unknown command"
 
 for command in run chat bench perplexity tokenize detokenize inspect synth pull doctor compare \
-    report eval prices box serve; do
+    report eval prices box serve fim-eval; do
     run "$OCTET" "$command" --help
     expect_exit "${command}_help_exits_0" 0
     expect_stdout "${command}_help_has_usage" "Usage: octet $command"

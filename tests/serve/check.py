@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from lib import MODEL, OCTET, Server, chat, check, finish, text
+from lib import MODEL, OCTET, Server, attempt, chat, check, finish, text
 
 SLOW, FOLDER = sys.argv[3:5]
 
@@ -225,7 +225,7 @@ def begin_stream(server, body):
     return s
 
 
-def wait_for(condition, seconds=5):
+def wait_for(condition, seconds=60):
     end = time.time() + seconds
     while time.time() < end:
         if condition():
@@ -281,7 +281,8 @@ def test_queue():
     server = Server("--parallel", "1", "--queue", "1", model=SLOW)
     body = text("int main", max_tokens=4000, ignore_eos=True)
     sockets = [begin_stream(server, body) for _ in range(2)]
-    check("queue_fills", wait_for(lambda: server.metric("octet_requests_waiting") == 1))
+    check("queue_fills", wait_for(lambda: server.metric("octet_requests_active") == 1 and
+                                  server.metric("octet_requests_waiting") == 1))
     status, headers, answer = server.ask("/v1/completions", body)
     check("full_queue", status == 503 and headers["Retry-After"] == "1", (status, answer))
     for s in sockets:
@@ -372,10 +373,10 @@ def test_stopping():
 
 server = Server("--parallel", "4")
 for test in (test_shapes, test_fields, test_text, test_wrong, test_holes, test_together):
-    test(server)
+    attempt(test, server)
 status, errors = server.stop()
 check("no_sanitizer_report", status == 0 and "Sanitizer" not in errors, (status, errors[-2000:]))
 check("a_line_per_request", "prompt=" in errors and "finish=" in errors)
 for test in (test_leaving, test_queue, test_keys, test_models, test_page, test_stopping):
-    test()
+    attempt(test)
 finish()

@@ -5,7 +5,7 @@ tests/cli/serve_dialects.sh.
 """
 import json
 
-from lib import Server, check, finish, text
+from lib import Server, attempt, check, finish, text
 
 HUGE = 1e300
 DEEP = json.loads("[" * 200 + "]" * 200)
@@ -313,7 +313,7 @@ def test_responses_wrong(server):
 server = Server("--parallel", "2")
 for test in (test_ollama_chat, test_ollama_generate, test_ollama_models, test_ollama_wrong,
              test_anthropic, test_anthropic_wrong, test_responses, test_responses_wrong):
-    test(server)
+    attempt(test, server)
 check("still_well", server.ask("/health")[0] == 200)
 status, errors = server.stop()
 check("no_sanitizer_report", status == 0 and "Sanitizer" not in errors, (status, errors[-2000:]))

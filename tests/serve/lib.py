@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import traceback
 
 OCTET, MODEL = sys.argv[1:3]
 failed = 0
@@ -15,6 +16,14 @@ def check(name, good, why=""):
     global failed
     failed += not good
     print(f"ok {name}" if good else f"FAIL {name}: {str(why)[:300]}", flush=True)
+
+
+def attempt(test, *arguments):
+    """A test that raises has failed, and the others still run."""
+    try:
+        test(*arguments)
+    except Exception:
+        check(test.__name__, False, traceback.format_exc()[-300:])
 
 
 def finish():
