@@ -127,14 +127,6 @@ static int name_models(const struct serve_args *args, struct lane_options *model
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
-static struct server *running;
-
-static void stop_running(int signal_number) {
-    (void)signal_number;
-    server_stop(running);
-    signal(SIGINT, SIG_DFL); // the second one ends it at once
-}
-
 static void on_loaded(void *user, const char *name) {
     (void)user;
     fprintf(stderr, "octet serve: %s is ready\n", name);
@@ -157,10 +149,10 @@ static int serve(const struct serve_args *args, const struct lane_options *model
         .loaded = on_loaded,
     };
     struct octet_err err;
+    struct server *running;
     if (server_open(&options, &running, &err) != OCTET_OK) return output_failure(&err);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGINT, stop_running);
-    signal(SIGTERM, stop_running);
+    signal(SIGTERM, SIG_IGN); // while it closes; server_run hears it
     const bool v6 = strchr(args->host, ':') != NULL;
     fprintf(stderr, "octet serve: http://%s%s%s:%d\n", v6 ? "[" : "", args->host, v6 ? "]" : "",
             server_port(running));

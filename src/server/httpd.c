@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -39,7 +40,6 @@ struct httpd {
     struct exchange *exchanges; // under way
     size_t n_exchanges;
     double grace_s;
-    volatile bool stop;
     bool stopping;
 };
 
@@ -67,8 +67,6 @@ void httpd_post(struct httpd *http, struct mail *mail) {
     event_active(http->mail, EV_READ, 0);
 }
 
-static void begin_stopping(struct httpd *http);
-
 static void read_mail(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
     struct httpd *const http = arg;
@@ -82,13 +80,7 @@ static void read_mail(evutil_socket_t fd, short what, void *arg) {
         mail->fn(mail->arg);
         mail = next;
     }
-    if (http->stop && !http->stopping) begin_stopping(http);
     if (http->stopping && http->n_exchanges == 0) event_base_loopbreak(http->base);
-}
-
-void httpd_stop(struct httpd *http) {
-    http->stop = true;
-    event_active(http->mail, EV_READ, 0);
 }
 
 bool httpd_stopping(const struct httpd *http) { return http->stopping; }
@@ -105,6 +97,17 @@ static void begin_stopping(struct httpd *http) {
                                                1e6)};
     http->stopping = true;
     evtimer_add(http->grace, &wait);
+    if (http->n_exchanges == 0) event_base_loopbreak(http->base);
+}
+
+/* The first signal lets answers end, the second does not wait for them. */
+static void on_signal(evutil_socket_t number, short what, void *arg) {
+    (void)number, (void)what;
+    struct httpd *const http = arg;
+    if (http->stopping)
+        event_base_loopbreak(http->base);
+    else
+        begin_stopping(http);
 }
 
 /* ---- The life of an exchange ----------------------------------------------------------------- */
@@ -549,5 +552,13 @@ size_t httpd_n_exchanges(const struct httpd *http) { return http->n_exchanges; }
 
 void httpd_run(struct httpd *http, double grace_s) {
     http->grace_s = grace_s;
+    const int numbers[] = {SIGINT, SIGTERM};
+    struct event *signals[2];
+    for (size_t i = 0; i < 2; i++) {
+        signals[i] = evsignal_new(http->base, numbers[i], on_signal, http);
+        if (signals[i]) evsignal_add(signals[i], NULL);
+    }
     event_base_dispatch(http->base);
+    for (size_t i = 0; i < 2; i++)
+        if (signals[i]) event_free(signals[i]);
 }

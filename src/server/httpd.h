@@ -46,9 +46,9 @@ enum octet_status httpd_open(const struct httpd_options *options, struct httpd *
 void httpd_close(struct httpd *http);
 int httpd_port(const struct httpd *http);
 size_t httpd_n_exchanges(const struct httpd *http); // under way
-/* Serves until httpd_stop; then waits for exchanges under way, at most GRACE_S seconds. */
+/* Serves until SIGINT or SIGTERM; then waits for exchanges under way, until the second signal and
+ * at most GRACE_S seconds. */
 void httpd_run(struct httpd *http, double grace_s);
-void httpd_stop(struct httpd *http); // from a signal handler too
 bool httpd_stopping(const struct httpd *http);
 
 /* Runs mail->fn(mail->arg) on the thread of httpd_run, in order; from any thread. MAIL stays the

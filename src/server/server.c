@@ -190,5 +190,4 @@ void server_close(struct server *server) {
 }
 
 void server_run(struct server *server) { httpd_run(server->http, grace_seconds); }
-void server_stop(struct server *server) { httpd_stop(server->http); }
 int server_port(const struct server *server) { return httpd_port(server->http); }

@@ -25,8 +25,7 @@ struct server;
 enum octet_status server_open(const struct server_options *options, struct server **out,
                               struct octet_err *err);
 void server_close(struct server *server);
-void server_run(struct server *server); // until server_stop
-void server_stop(struct server *server); // from a signal handler too
+void server_run(struct server *server); // until SIGINT or SIGTERM, see httpd_run
 int server_port(const struct server *server);
 
 /* ---- For the dialects ------------------------------------------------------------------------ */
