@@ -443,7 +443,7 @@ enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_e
                           "the answer (context_length_exceeded)",
                           job->prompt.n, lane->n_ctx);
     pthread_mutex_lock(&lane->lock);
-    // Who waits for a seat that is free is not counted as waiting: the thread is on its way to them.
+    // Who waits while a seat is free does not count as waiting: the thread is on its way to them.
     const size_t n_seats = (size_t)lane->options.n_seats;
     const bool full = lane->stats.n_active + lane->stats.n_waiting >=
                           n_seats + (size_t)lane->options.n_queue ||
