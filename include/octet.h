@@ -219,6 +219,7 @@ const char *octet_chat_template(const struct octet_model *model, const char *nam
  */
 
 struct octet_session;
+struct octet_cache;
 
 /* Q8_0: int8 with a scale per 32 numbers, about half the memory of F16, at a loss. */
 enum octet_kv_type { OCTET_KV_F16, OCTET_KV_F32, OCTET_KV_Q8_0 };
@@ -229,9 +230,10 @@ struct octet_session_options {
     enum octet_kv_type kv_type;
     octet_progress_fn progress; // during a sync; NULL: none
     void *user;
+    struct octet_cache *cache; // of the same model and kv_type; NULL: none; outlives the session
 };
 #define OCTET_SESSION_OPTIONS_DEFAULTS                                                             \
-    { 0, 0, OCTET_KV_F16, NULL, NULL }
+    { 0, 0, OCTET_KV_F16, NULL, NULL, NULL }
 
 enum octet_status octet_session_open(struct octet_model *model,
                                      const struct octet_session_options *options,
@@ -243,6 +245,10 @@ void octet_session_close(struct octet_session *session);
  * infinite logits. After any other failure the session holds the tokens up to the failure. */
 enum octet_status octet_session_sync(struct octet_session *session, const int32_t *tokens,
                                      size_t n_tokens, struct octet_err *err);
+
+/* Drops what does not match these tokens and takes from the session's cache what it holds of them;
+ * returns how many of them need no computing any more. The next sync begins there. */
+size_t octet_session_reuse(struct octet_session *session, const int32_t *tokens, size_t n_tokens);
 
 /* Several sessions of one model in the same steps, each to its own token sequence. */
 struct octet_span {
@@ -265,6 +271,26 @@ size_t octet_session_length(const struct octet_session *session);       // token
 int32_t octet_session_n_ctx(const struct octet_session *session);
 uint64_t octet_session_kv_bytes(const struct octet_session *session);
 void octet_session_clear(struct octet_session *session);
+
+/* ---- Prefix cache -----------------------------------------------------------------------------
+ * Keys and values of the beginnings of token sequences, for the sessions opened with it: what one
+ * of them has computed the others need not. Logits are the same with and without. A cache and its
+ * sessions belong to one thread at a time. */
+
+struct octet_cache_options {
+    enum octet_kv_type kv_type;
+    uint64_t ram_bytes; // beyond what open sessions hold; the least recently used goes first
+};
+struct octet_cache_info {
+    uint64_t ram_bytes; // in use
+    size_t n_pages;     // in memory, of 64 tokens each
+};
+
+enum octet_status octet_cache_open(struct octet_model *model,
+                                   const struct octet_cache_options *options,
+                                   struct octet_cache **out, struct octet_err *err);
+void octet_cache_close(struct octet_cache *cache); // after its sessions, before its model
+void octet_cache_get_info(const struct octet_cache *cache, struct octet_cache_info *out);
 
 /* 64-bit FNV-1a over the bit patterns; start from OCTET_HASH_INIT or an earlier result. */
 #define OCTET_HASH_INIT UINT64_C(0xcbf29ce484222325)

@@ -63,7 +63,7 @@ static int tear_down(void **state) {
 }
 
 static struct octet_session *open_session(struct octet_model *model, int32_t n_ctx, int32_t chunk) {
-    struct octet_session_options options = {n_ctx, chunk, OCTET_KV_F16, NULL, NULL};
+    struct octet_session_options options = {n_ctx, chunk, OCTET_KV_F16, NULL, NULL, NULL};
     struct octet_session *session;
     struct octet_err err;
     if (octet_session_open(model, &options, &session, &err) != OCTET_OK)
@@ -134,9 +134,9 @@ static void test_wrong_arguments_are_refused(void **state) {
     struct octet_session *mixed[] = {s, t};
     assert_int_equal(octet_sessions_sync(mixed, spans, 2, &err), OCTET_EARG);
     octet_session_close(t);
-    struct octet_session_options options = {1 << 30, 0, OCTET_KV_F16, NULL, NULL};
+    struct octet_session_options options = {1 << 30, 0, OCTET_KV_F16, NULL, NULL, NULL};
     assert_int_equal(octet_session_open(mistral, &options, &t, &err), OCTET_EARG);
-    options = (struct octet_session_options){0, -5, OCTET_KV_F16, NULL, NULL};
+    options = (struct octet_session_options){0, -5, OCTET_KV_F16, NULL, NULL, NULL};
     assert_int_equal(octet_session_open(mistral, &options, &t, &err), OCTET_EARG);
     octet_session_close(s);
 }
@@ -185,7 +185,8 @@ static bool stop_at_once(void *user, uint64_t done, uint64_t total) {
 static void test_cancelled_prefill_can_be_taken_up_again(void **state) {
     (void)state;
     int countdown = 3;
-    struct octet_session_options options = {0, 16, OCTET_KV_F16, stop_at_once, &countdown};
+    struct octet_session_options options = {0, 16, OCTET_KV_F16, stop_at_once, &countdown,
+                                            NULL};
     struct octet_session *s, *fresh = open_session(mistral, 0, 0);
     struct octet_err err;
     assert_int_equal(octet_session_open(mistral, &options, &s, &err), OCTET_OK);
@@ -276,11 +277,14 @@ static void test_ring_refuses_positions_it_has_overwritten(void **state) {
     struct kv kv;
     assert_int_equal(kv_open(&kv, &shape, 10000, 50, false, NULL), OCTET_OK);
     assert_int_equal(kv.n_blocks, 4); // 100 + 50 + 64 positions
-    kv.written = 1000;
+    for (size_t pos = 0; pos < 1000; pos += 50) assert_true(kv_prepare(&kv, pos, 50));
     assert_true(kv_can_resume(&kv, 1000));
     assert_true(kv_can_resume(&kv, 999));
     assert_true(kv_can_resume(&kv, 0));
     assert_false(kv_can_resume(&kv, 500));
+    kv_clear(&kv);
+    assert_true(kv_can_resume(&kv, 0));
+    assert_false(kv_can_resume(&kv, 1000));
     kv_close(&kv);
     assert_int_equal(kv_open(&kv, &shape, 128, 50, false, NULL), OCTET_OK);
     assert_int_equal(kv.n_blocks, 2); // the whole context is smaller than a ring

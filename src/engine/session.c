@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/cache.h"
 #include "engine/model.h"
 
 enum { DEFAULT_CTX = 4096, DEFAULT_CHUNK = 512, MAX_CHUNK = 8192, SCORE_ROWS = 64 };
@@ -16,6 +17,8 @@ struct octet_session {
     void *user;
     struct kv kv;
     struct octet_tokens held;
+    struct octet_cache *cache; // NULL: none
+    struct cache_member member;
     float *logits; // (n_vocab) of the last token
     bool has_logits;
 };
@@ -41,6 +44,8 @@ static enum octet_status check_options(const struct octet_model *model,
         return octet_fail(err, OCTET_EARG,
                           "kv_type: expected OCTET_KV_F16, _F32 or _Q8_0, found %d",
                           (int)o->kv_type);
+    if (o->cache && !cache_fits(o->cache, model, o->kv_type))
+        return octet_fail(err, OCTET_EARG, "cache: belongs to another model or kv_type");
     s->n_ctx = o->n_ctx ? (size_t)o->n_ctx : n_train < DEFAULT_CTX ? n_train : DEFAULT_CTX;
     s->chunk = o->prefill_chunk ? (size_t)o->prefill_chunk : DEFAULT_CHUNK;
     if (s->chunk > s->n_ctx) s->chunk = s->n_ctx;
@@ -65,6 +70,11 @@ enum octet_status octet_session_open(struct octet_model *model,
         s->logits = mem_array(model->m.shape.n_vocab, sizeof *s->logits);
         if (!s->logits) status = octet_fail_memory(err, "logits", model->m.shape.n_vocab * 4);
     }
+    if (status == OCTET_OK && options->cache) {
+        s->cache = options->cache;
+        s->member = (struct cache_member){&s->kv, &s->held, NULL};
+        cache_join(s->cache, &s->member);
+    }
     if (status == OCTET_OK)
         *out = s;
     else
@@ -74,6 +84,7 @@ enum octet_status octet_session_open(struct octet_model *model,
 
 void octet_session_close(struct octet_session *s) {
     if (!s) return;
+    if (s->cache) cache_leave(s->cache, &s->member);
     kv_close(&s->kv);
     octet_tokens_free(&s->held);
     mem_free(s->logits);
@@ -109,10 +120,25 @@ static enum octet_status check_tokens(const struct octet_session *s, const struc
 }
 
 static void forget_from(struct octet_session *s, size_t n) {
-    if (n == 0) s->kv.written = 0;
+    if (n == 0) kv_clear(&s->kv);
     if (n == s->held.n) return;
     s->held.n = n;
     s->has_logits = false;
+}
+
+/* Takes more of the wanted tokens from the cache than the N that the session holds itself; false:
+ * there is no more. */
+static bool restore_prefix(struct octet_session *s, const struct octet_span *want, size_t n) {
+    void *ids = s->held.ids;
+    if (!s->cache || n >= want->n || want->n > s->n_ctx) return false;
+    if (!mem_reserve(&ids, &s->held.cap, want->n, sizeof *s->held.ids)) return false;
+    s->held.ids = ids;
+    size_t found = cache_restore(s->cache, &s->member, want->tokens, want->n - 1, n);
+    if (found <= n) return false;
+    memcpy(s->held.ids, want->tokens, found * sizeof *want->tokens);
+    s->held.n = found;
+    s->has_logits = false;
+    return true;
 }
 
 /* Drops what does not match the wanted tokens; afterwards the session holds a prefix of them that
@@ -120,9 +146,9 @@ static void forget_from(struct octet_session *s, size_t n) {
 static void keep_prefix(struct octet_session *s, const struct octet_span *want) {
     size_t n = 0;
     while (n < s->held.n && n < want->n && s->held.ids[n] == want->tokens[n]) n++;
-    if (n == want->n && !(n == s->held.n && s->has_logits)) n--;
+    if (n > 0 && n == want->n && !(n == s->held.n && s->has_logits)) n--;
     if (n < s->held.n && !kv_can_resume(&s->kv, n)) n = 0;
-    forget_from(s, n);
+    if (!restore_prefix(s, want, n)) forget_from(s, n);
 }
 
 /* ---- Steps ------------------------------------------------------------------------------------
@@ -181,6 +207,8 @@ static enum octet_status run_step(struct octet_model *model, struct journey *jou
     for (size_t i = 0; i < n_journeys && status == OCTET_OK; i++) {
         const struct journey *j = &journeys[i];
         if (j->n == 0) continue;
+        if (!kv_prepare(&j->session->kv, j->from, j->n))
+            status = octet_fail_memory(err, "KV cache", j->session->kv.page_bytes);
         seqs[n_seqs++] = (struct step_seq){&j->session->kv, row, j->n, j->from};
         memcpy(tokens + row, j->want.tokens + j->from, j->n * sizeof *tokens);
         row += j->n;
@@ -211,6 +239,7 @@ static enum octet_status advance(struct journey *j, struct octet_err *err) {
         if (octet_tokens_push(&s->held, j->want.tokens[j->from + i]) != OCTET_OK)
             return octet_fail_memory(err, "tokens", s->held.n * sizeof(int32_t));
     j->done_before += j->n;
+    if (s->cache && s->held.n / KV_BLOCK > j->from / KV_BLOCK) cache_publish(s->cache, &s->member);
     return OCTET_OK;
 }
 
@@ -343,7 +372,13 @@ const float *octet_session_logits(const struct octet_session *session) {
 
 size_t octet_session_length(const struct octet_session *session) { return session->held.n; }
 int32_t octet_session_n_ctx(const struct octet_session *session) { return (int32_t)session->n_ctx; }
-uint64_t octet_session_kv_bytes(const struct octet_session *session) { return session->kv.n_bytes; }
+uint64_t octet_session_kv_bytes(const struct octet_session *session) {
+    return (uint64_t)session->kv.n_blocks * session->kv.page_bytes;
+}
+size_t octet_session_reuse(struct octet_session *session, const int32_t *tokens, size_t n_tokens) {
+    keep_prefix(session, &(struct octet_span){tokens, n_tokens});
+    return session->held.n;
+}
 void octet_session_clear(struct octet_session *session) { forget_from(session, 0); }
 
 uint64_t octet_logits_hash(uint64_t hash, const float *logits, size_t n) {

@@ -130,9 +130,6 @@ static void attend_all(struct step *s, const struct model *m, size_t layer, floa
     if (job.tile_rows == 0) job.tile_rows = 1;
     pool_tasks(s->pool, m->shape.n_kv_heads, store_task, &job);
     for (size_t i = 0; i < s->n_seqs; i++) {
-        struct kv *kv = s->seqs[i].kv;
-        size_t end = s->seqs[i].pos + s->seqs[i].n;
-        if (kv->written < end) kv->written = end;
         n_tiles += seq_tiles(&job, &s->seqs[i]);
     }
     pool_tasks(s->pool, n_tiles * m->shape.n_kv_heads, attention_task, &job);

@@ -1,10 +1,8 @@
 /* The KV cache of one sequence. */
 #include "model/kv.h"
 
-#include <errno.h>
 #include <math.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/mem.h"
 
@@ -32,32 +30,87 @@ enum octet_status kv_open(struct kv *kv, const struct shape *shape, size_t n_ctx
     kv->n_blocks = (span + KV_BLOCK - 1) / KV_BLOCK;
     kv->block_bytes = block_bytes(type, shape->head_dim);
     uint64_t n_bytes = kv->block_bytes;
-    if (mul_overflows(n_bytes, kv->n_blocks, &n_bytes) ||
-        mul_overflows(n_bytes, shape->n_layers * shape->n_kv_heads, &n_bytes) ||
-        n_bytes > SIZE_MAX / 2)
+    if (mul_overflows(n_bytes, shape->n_layers * shape->n_kv_heads, &n_bytes) ||
+        mul_overflows(n_bytes, kv->n_blocks, &n_bytes) || n_bytes > SIZE_MAX / 2)
         return octet_fail(err, OCTET_EMEM, "a context of %zu tokens needs more memory than exists",
                           n_ctx);
-    void *base = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
-        return octet_fail(err, OCTET_EMEM,
-                          "no memory for the KV cache: %.1f MB for a context of %zu tokens (%s); "
-                          "ask for a smaller context",
-                          (double)n_bytes / 1e6, n_ctx, strerror(errno));
-    kv->base = base;
-    kv->n_bytes = n_bytes;
+    kv->page_bytes = n_bytes / kv->n_blocks;
+    kv->slots = mem_array(kv->n_blocks, sizeof *kv->slots);
+    if (!kv->slots) return octet_fail_memory(err, "KV cache", kv->n_blocks * sizeof *kv->slots);
+    kv_clear(kv);
     return OCTET_OK;
 }
 
 void kv_close(struct kv *kv) {
-    if (kv->base) munmap(kv->base, kv->n_bytes);
-    kv->base = NULL;
+    for (size_t i = 0; kv->slots && i < kv->n_blocks; i++) kv_page_drop(kv->slots[i].page);
+    mem_free(kv->slots);
+    kv->slots = NULL;
+}
+
+/* ---- Pages ----------------------------------------------------------------------------------- */
+
+struct kv_page *kv_page_new(size_t page_bytes) {
+    enum { ALIGN = 64 };
+    struct kv_page *page = mem_alloc(sizeof *page + ALIGN + page_bytes);
+    if (!page) return NULL;
+    atomic_init(&page->n_refs, 1);
+    uint8_t *end = (uint8_t *)(page + 1);
+    page->data = end + (ALIGN - (uintptr_t)end % ALIGN);
+    return page;
+}
+
+struct kv_page *kv_page_share(struct kv_page *page) {
+    atomic_fetch_add(&page->n_refs, 1);
+    return page;
+}
+
+void kv_page_drop(struct kv_page *page) {
+    if (page && atomic_fetch_sub(&page->n_refs, 1) == 1) mem_free(page);
+}
+
+static bool is_shared(struct kv_page *page) { return atomic_load(&page->n_refs) > 1; }
+
+void kv_clear(struct kv *kv) {
+    for (size_t i = 0; i < kv->n_blocks; i++) {
+        struct kv_slot *slot = &kv->slots[i];
+        slot->block = KV_NOTHING;
+        if (!slot->page || !is_shared(slot->page)) continue;
+        kv_page_drop(slot->page);
+        slot->page = NULL;
+    }
+}
+
+struct kv_page *kv_page_of(const struct kv *kv, size_t block) {
+    const struct kv_slot *slot = &kv->slots[block % kv->n_blocks];
+    return slot->block == block ? slot->page : NULL;
+}
+
+void kv_put_page(struct kv *kv, size_t block, struct kv_page *page) {
+    struct kv_slot *slot = &kv->slots[block % kv->n_blocks];
+    kv_page_drop(slot->page);
+    *slot = (struct kv_slot){page, block};
+}
+
+bool kv_prepare(struct kv *kv, size_t pos, size_t n) {
+    for (size_t block = pos / KV_BLOCK; block * KV_BLOCK < pos + n; block++) {
+        struct kv_slot *slot = &kv->slots[block % kv->n_blocks];
+        if (!slot->page || is_shared(slot->page)) {
+            struct kv_page *page = kv_page_new(kv->page_bytes);
+            if (!page) return false;
+            if (slot->block == block && block * KV_BLOCK < pos)
+                memcpy(page->data, slot->page->data, kv->page_bytes);
+            kv_page_drop(slot->page);
+            slot->page = page;
+        }
+        slot->block = block;
+    }
+    return true;
 }
 
 bool kv_can_resume(const struct kv *kv, size_t pos) {
-    if (pos == 0 || kv->written == 0) return pos == 0;
-    size_t oldest = kv_first_visible(kv, pos) / KV_BLOCK, newest = (kv->written - 1) / KV_BLOCK;
-    return oldest + kv->n_blocks > newest;
+    for (size_t block = kv_first_visible(kv, pos) / KV_BLOCK; block * KV_BLOCK < pos; block++)
+        if (!kv_page_of(kv, block)) return false;
+    return true;
 }
 
 /* ---- Storing and loading -------------------------------------------------------------------- */

@@ -1,0 +1,228 @@
+/* The prefix cache: the same bits with and without it, from every fork, within every budget, and
+ * when memory runs out. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "octet.h"
+
+enum { N_TOKENS = 300 };
+
+static char dir[] = "/tmp/octet-cache-XXXXXX";
+static char path[64];
+static struct octet_model *model;
+static int32_t tokens[N_TOKENS];
+
+static int set_up(void **state) {
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/mistral.gguf", dir);
+    const struct octet_synth_options options = {
+        .arch = "mistral-7b-tiny", .type = "q4_k_m", .n_layers = 2, .seed = 7};
+    struct octet_err err;
+    if (octet_synth(&options, path, &err) != OCTET_OK) fail_msg("%s", err.message);
+    const struct octet_model_options model_options = {2, false};
+    if (octet_model_open(path, &model_options, &model, &err) != OCTET_OK)
+        fail_msg("%s", err.message);
+    uint32_t x = 1;
+    for (size_t i = 0; i < N_TOKENS; i++) {
+        x = x * 1664525 + 1013904223;
+        tokens[i] = (int32_t)((x >> 16) % octet_n_tokens(model));
+    }
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    octet_model_close(model);
+    unlink(path);
+    return rmdir(dir);
+}
+
+static struct octet_cache *open_cache(uint64_t ram_bytes) {
+    const struct octet_cache_options options = {.kv_type = OCTET_KV_F16, .ram_bytes = ram_bytes};
+    struct octet_cache *cache;
+    struct octet_err err;
+    if (octet_cache_open(model, &options, &cache, &err) != OCTET_OK) fail_msg("%s", err.message);
+    return cache;
+}
+
+static struct octet_session *open_session(struct octet_cache *cache) {
+    struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
+    options.n_ctx = 320;
+    options.cache = cache;
+    struct octet_session *session;
+    struct octet_err err;
+    if (octet_session_open(model, &options, &session, &err) != OCTET_OK)
+        fail_msg("%s", err.message);
+    return session;
+}
+
+static uint64_t sync_hash(struct octet_session *s, const int32_t *ids, size_t n) {
+    struct octet_err err;
+    if (octet_session_sync(s, ids, n, &err) != OCTET_OK) fail_msg("%s", err.message);
+    assert_int_equal(octet_session_length(s), n);
+    return octet_logits_hash(OCTET_HASH_INIT, octet_session_logits(s), octet_n_tokens(model));
+}
+
+/* The tokens with another one at FORK and all that follow turned around. */
+static void fork_tokens(int32_t *out, size_t fork) {
+    memcpy(out, tokens, sizeof tokens);
+    for (size_t i = fork; i < N_TOKENS; i++)
+        out[i] = (tokens[N_TOKENS - 1 - (i - fork)] + 1) % (int32_t)octet_n_tokens(model);
+}
+
+static void test_forks_give_the_same_bits(void **state) {
+    (void)state;
+    struct octet_cache *cache = open_cache(UINT64_MAX);
+    struct octet_session *fresh = open_session(NULL), *first = open_session(cache);
+    sync_hash(first, tokens, N_TOKENS);
+    for (size_t fork = 1; fork < N_TOKENS; fork += fork < 10 || fork % 64 > 60 ? 1 : 13) {
+        int32_t forked[N_TOKENS];
+        fork_tokens(forked, fork);
+        struct octet_session *s = open_session(cache);
+        assert_int_equal(octet_session_reuse(s, forked, N_TOKENS), fork);
+        octet_session_clear(fresh);
+        assert_int_equal(sync_hash(s, forked, N_TOKENS), sync_hash(fresh, forked, N_TOKENS));
+        octet_session_close(s);
+    }
+    octet_session_clear(fresh); // what the forks wrote has not reached the first session's pages
+    assert_int_equal(sync_hash(first, tokens, N_TOKENS), sync_hash(fresh, tokens, N_TOKENS));
+    int32_t longer[N_TOKENS + 1];
+    memcpy(longer, tokens, sizeof tokens);
+    longer[N_TOKENS] = 5;
+    assert_int_equal(sync_hash(first, longer, N_TOKENS + 1),
+                     sync_hash(fresh, longer, N_TOKENS + 1));
+    octet_session_close(first);
+    octet_session_close(fresh);
+    octet_cache_close(cache);
+}
+
+static void test_whole_blocks_outlive_their_session(void **state) {
+    (void)state;
+    struct octet_cache *cache = open_cache(UINT64_MAX);
+    struct octet_session *s = open_session(cache), *fresh = open_session(NULL);
+    sync_hash(s, tokens, 200);
+    struct octet_session *other = open_session(cache);
+    assert_int_equal(octet_session_reuse(other, tokens, 200), 199); // the last gives the logits
+    octet_session_close(other);
+    octet_session_close(s);
+    s = open_session(cache);
+    assert_int_equal(octet_session_reuse(s, tokens, 200), 192);
+    assert_int_equal(sync_hash(s, tokens, 200), sync_hash(fresh, tokens, 200));
+    assert_int_equal(octet_session_reuse(s, tokens, 192), 191);
+    assert_int_equal(octet_session_reuse(s, tokens, 0), 0);
+    struct octet_cache_info info;
+    octet_cache_get_info(cache, &info);
+    assert_int_equal(info.n_pages, 3);
+    octet_session_close(s);
+    octet_session_close(fresh);
+    octet_cache_close(cache);
+}
+
+static void test_small_budgets_are_kept_and_change_no_bit(void **state) {
+    (void)state;
+    struct octet_session *fresh = open_session(NULL);
+    const uint64_t page = octet_session_kv_bytes(fresh) / 5;
+    for (uint64_t n_pages = 0; n_pages < 6; n_pages++) {
+        struct octet_cache *cache = open_cache(n_pages * page);
+        struct octet_session *s[2] = {open_session(cache), open_session(cache)};
+        uint32_t x = 3;
+        for (size_t i = 0; i < 24; i++) {
+            x = x * 1664525 + 1013904223;
+            int32_t forked[N_TOKENS];
+            fork_tokens(forked, (x >> 16) % 4 * 64 + (x >> 24) % 2 * 7);
+            const size_t n = 70 + (x >> 18) % 230;
+            octet_session_clear(fresh);
+            assert_int_equal(sync_hash(s[i % 2], forked, n), sync_hash(fresh, forked, n));
+            struct octet_cache_info info;
+            octet_cache_get_info(cache, &info);
+            assert_true(info.ram_bytes <= n_pages * page);
+        }
+        octet_session_close(s[0]);
+        octet_session_close(s[1]);
+        octet_cache_close(cache);
+    }
+    octet_session_close(fresh);
+}
+
+static void test_the_least_recently_used_goes_first(void **state) {
+    (void)state;
+    struct octet_session *s = open_session(NULL);
+    const uint64_t page = octet_session_kv_bytes(s) / 5;
+    octet_session_close(s);
+    struct octet_cache *cache = open_cache(3 * page);
+    int32_t forked[3][N_TOKENS];
+    for (size_t i = 0; i < 3; i++) {
+        fork_tokens(forked[i], i);
+        s = open_session(cache);
+        sync_hash(s, forked[i], 65);
+        octet_session_close(s);
+    }
+    s = open_session(cache);
+    assert_int_equal(octet_session_reuse(s, forked[0], 65), 64); // used again
+    octet_session_clear(s);
+    sync_hash(s, tokens + 100, 65);
+    octet_session_clear(s);
+    assert_int_equal(octet_session_reuse(s, forked[1], 65), 0);
+    assert_int_equal(octet_session_reuse(s, forked[0], 65), 64);
+    assert_int_equal(octet_session_reuse(s, forked[2], 65), 64);
+    octet_session_close(s);
+    octet_cache_close(cache);
+}
+
+static void test_a_cache_of_another_kind_is_refused(void **state) {
+    (void)state;
+    struct octet_cache *cache = open_cache(0);
+    struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
+    options.kv_type = OCTET_KV_F32;
+    options.cache = cache;
+    struct octet_session *s;
+    assert_int_equal(octet_session_open(model, &options, &s, NULL), OCTET_EARG);
+    octet_cache_close(cache);
+    const struct octet_cache_options wrong = {.kv_type = (enum octet_kv_type)9};
+    assert_int_equal(octet_cache_open(model, &wrong, &cache, NULL), OCTET_EARG);
+}
+
+static void test_out_of_memory_loses_nothing(void **state) {
+    (void)state;
+    struct octet_session *fresh = open_session(NULL);
+    const uint64_t expected = sync_hash(fresh, tokens, 200);
+    octet_session_close(fresh);
+    bool done = false;
+    for (size_t after = 0; !done; after++) {
+        struct octet_cache *cache = open_cache(UINT64_MAX);
+        struct octet_session *a = open_session(cache), *b = open_session(cache);
+        struct octet_err err;
+        mem_fail_after(after);
+        enum octet_status status = octet_session_sync(a, tokens, 150, &err);
+        if (status == OCTET_OK) status = octet_session_sync(b, tokens, 200, &err);
+        mem_fail_after(SIZE_MAX);
+        done = status == OCTET_OK;
+        assert_true(done || status == OCTET_EMEM);
+        assert_int_equal(sync_hash(b, tokens, 200), expected);
+        assert_int_equal(sync_hash(a, tokens, 200), expected);
+        octet_session_close(a);
+        octet_session_close(b);
+        octet_cache_close(cache);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forks_give_the_same_bits),
+        cmocka_unit_test(test_whole_blocks_outlive_their_session),
+        cmocka_unit_test(test_small_budgets_are_kept_and_change_no_bit),
+        cmocka_unit_test(test_the_least_recently_used_goes_first),
+        cmocka_unit_test(test_a_cache_of_another_kind_is_refused),
+        cmocka_unit_test(test_out_of_memory_loses_nothing),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
