@@ -6,6 +6,7 @@
 
 #include "base/host.h"
 #include "base/mem.h"
+#include "base/probe.h"
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/output.h"
@@ -16,7 +17,7 @@ enum { MAX_MODELS = 16, MAX_KEYS = 256, KEY_FILE_BYTES = 1 << 16 };
 struct serve_args {
     struct text_list models, origins, names;
     const char *host, *key_file;
-    int32_t port, n_ctx, kv_type, n_threads, n_seats, n_queue;
+    int32_t port, n_ctx, kv_type, n_threads, n_seats, n_queue, cache_mb;
     bool quiet;
 };
 
@@ -43,12 +44,14 @@ static const struct option_row rows[] = {
      "answers of a model computed at the same time"},
     {"queue", 0, OPTION_INT, "N", offsetof(struct serve_args, n_queue), 1, 100000, false,
      "requests of a model that may wait; more are turned away"},
+    {"cache-ram", 0, OPTION_INT, "MB", offsetof(struct serve_args, cache_mb), -1, INT32_MAX, false,
+     "memory for beginnings of prompts seen before; -1: a quarter of what models leave free"},
     {"quiet", 'q', OPTION_FLAG, NULL, offsetof(struct serve_args, quiet), 0, 0, false,
      "no line on stderr per request"},
 };
 
 static const struct serve_args defaults = {
-    .host = "127.0.0.1", .port = 8080, .n_seats = 8, .n_queue = 256};
+    .host = "127.0.0.1", .port = 8080, .n_seats = 8, .n_queue = 256, .cache_mb = -1};
 
 /* ---- Keys ------------------------------------------------------------------------------------ */
 
@@ -107,6 +110,18 @@ static bool name_model(const char *text, struct lane_options *out, char **name) 
     return *name != NULL;
 }
 
+/* Bytes for the prefix cache of each model. */
+static uint64_t cache_bytes(const struct serve_args *args) {
+    if (args->cache_mb >= 0) return (uint64_t)args->cache_mb * 1000000;
+    uint64_t taken = 0, available = probe_ram_available();
+    for (size_t i = 0; i < args->models.n; i++) {
+        const char *const model = args->models.items[i], *const named = strchr(model, '=');
+        struct stat file;
+        if (stat(named ? named + 1 : model, &file) == 0) taken += (uint64_t)file.st_size;
+    }
+    return available > taken ? (available - taken) / 4 / args->models.n : 0;
+}
+
 static int name_models(const struct serve_args *args, struct lane_options *models, char **names) {
     if (args->models.n > MAX_MODELS) return output_error("at most %d models", MAX_MODELS);
     for (size_t i = 0; i < args->models.n; i++) {
@@ -114,7 +129,8 @@ static int name_models(const struct serve_args *args, struct lane_options *model
                                           .n_ctx = args->n_ctx,
                                           .kv_type = args->kv_type,
                                           .n_seats = args->n_seats,
-                                          .n_queue = args->n_queue};
+                                          .n_queue = args->n_queue,
+                                          .cache_ram = cache_bytes(args)};
         if (!name_model(args->models.items[i], &models[i], &names[i]))
             return output_error("out of memory");
         for (size_t k = 0; k < i; k++)

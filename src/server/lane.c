@@ -13,14 +13,16 @@
 #include "base/status.h"
 #include "server/seat.h"
 
-/* Rows of prompts in one step: fewer while others wait for their next token. */
-enum { ROWS_ALONE = 512, ROWS_BESIDE = 96 };
+/* Rows of prompts in one step: fewer while others wait for their next token. A prompt waits for
+ * another that computes at least WORTH_WAITING tokens of it. */
+enum { ROWS_ALONE = 512, ROWS_BESIDE = 96, WORTH_WAITING = 64 };
 
 struct lane {
     struct lane_options options;
     struct httpd *http;
     char *name;
     struct octet_model *model;
+    struct octet_cache *cache;
     int32_t n_ctx;
     time_t modified;
     struct seat *seats;              // (n_seats)
@@ -227,7 +229,32 @@ static bool is_decoding(const struct seat *seat) {
            seat->n_computed + 1 == seat->tokens.n;
 }
 
-/* Whoever has a token to compute gets one row; prompts share the rest, the oldest first. */
+static bool is_prefilling(const struct seat *seat) {
+    return seat->job && !seat->ready && seat->n_computed < seat->n_prompt;
+}
+
+/* Whether an older prompt is about to compute what this one begins with. */
+static bool waits_for_another(const struct lane *lane, const struct seat *seat) {
+    for (size_t i = 0; i < lane->n_seats; i++) {
+        const struct seat *const other = &lane->seats[i];
+        if (other == seat || !is_prefilling(other)) continue;
+        if (other->job->started >= seat->job->started) continue;
+        const size_t shared = seat_shared(seat, other);
+        if (shared >= seat->n_computed + WORTH_WAITING && shared > other->n_computed) return true;
+    }
+    return false;
+}
+
+/* What others have computed since the job began need not be computed again. */
+static void take_over(struct lane *lane, struct seat *seat) {
+    const size_t n_gained = seat_reuse(seat);
+    if (n_gained == 0) return;
+    pthread_mutex_lock(&lane->lock);
+    lane->stats.cached_tokens += n_gained;
+    pthread_mutex_unlock(&lane->lock);
+}
+
+/* Whoever has a token to compute gets one row; prompts share the rest. */
 static size_t plan_step(struct lane *lane, bool *decodes) {
     size_t n = 0, rows = ROWS_ALONE;
     *decodes = false;
@@ -238,8 +265,9 @@ static size_t plan_step(struct lane *lane, bool *decodes) {
         if (!seat->job || seat->ready) continue;
         size_t end = seat->tokens.n;
         if (!is_decoding(seat)) {
+            if (rows == 0 || waits_for_another(lane, seat)) continue;
+            if (is_prefilling(seat)) take_over(lane, seat);
             const size_t from = seat->n_computed;
-            if (rows == 0) continue;
             if (end > from + rows) end = from + rows;
             rows -= end - from < rows ? end - from : rows;
         }
@@ -287,6 +315,7 @@ static void step(struct lane *lane) {
         step_alone(lane, n);
     note_computed(lane, n);
     pthread_mutex_lock(&lane->lock);
+    octet_cache_get_info(lane->cache, &lane->stats.cache);
     *(decodes ? &lane->stats.decode_s : &lane->stats.prefill_s) += probe_seconds() - begun;
     pthread_mutex_unlock(&lane->lock);
 }
@@ -357,7 +386,10 @@ static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
     options.n_ctx = lane->options.n_ctx;
     options.kv_type = (enum octet_kv_type)lane->options.kv_type;
     options.progress = goes_on;
-    enum octet_status status = OCTET_OK;
+    const struct octet_cache_options cache_options = {.kv_type = options.kv_type,
+                                                      .ram_bytes = lane->options.cache_ram};
+    enum octet_status status = octet_cache_open(lane->model, &cache_options, &lane->cache, err);
+    options.cache = lane->cache;
     for (size_t i = 0; i < n && status == OCTET_OK; i++) {
         options.user = &lane->seats[i];
         status = seat_open(&lane->seats[i], lane->model, &options, err);
@@ -414,6 +446,7 @@ void lane_close(struct lane *lane) {
     mem_free(lane->sessions);
     mem_free(lane->spans);
     mem_free(lane->stepping);
+    octet_cache_close(lane->cache);
     octet_model_close(lane->model);
     pthread_cond_destroy(&lane->wake);
     pthread_mutex_destroy(&lane->lock);

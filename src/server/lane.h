@@ -1,7 +1,7 @@
 /* A model at work: one thread that computes the next token of all its jobs in common steps. New
  * jobs join at the next step; long prompts are computed in pieces between the steps of the others,
- * so that nobody stands still. A seat keeps the tokens of its last job, and the next job whose
- * prompt begins alike takes that seat. */
+ * so that nobody stands still. What one prompt has computed, others that begin alike take over from
+ * the prefix cache, and prompts that begin alike at the same time are computed once. */
 #ifndef OCTET_SERVER_LANE_H
 #define OCTET_SERVER_LANE_H
 
@@ -20,6 +20,7 @@ struct lane_options {
     int32_t kv_type;       // enum octet_kv_type
     int32_t n_seats;       // jobs computed together
     int32_t n_queue;       // jobs that may wait
+    uint64_t cache_ram;    // bytes of the prefix cache
 };
 
 /* Counted since the start. */
@@ -28,6 +29,7 @@ struct lane_stats {
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
     double prefill_s, decode_s; // of steps; those that do both count as decoding
     size_t n_active, n_waiting;
+    struct octet_cache_info cache;
     uint64_t ttft[LANE_BUCKETS], gap[LANE_BUCKETS]; // counts, see lane_bucket_s
     double ttft_sum, gap_sum;
 };

@@ -22,11 +22,28 @@ void seat_close(struct seat *seat) {
     buffer_free(&seat->piece);
 }
 
-size_t seat_common(const struct seat *seat, const struct octet_tokens *prompt) {
-    const size_t n = seat->n_computed < prompt->n ? seat->n_computed : prompt->n;
+static size_t common(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b) {
+    const size_t n = n_a < n_b ? n_a : n_b;
     size_t i = 0;
-    while (i < n && seat->tokens.ids[i] == prompt->ids[i]) i++;
+    while (i < n && a[i] == b[i]) i++;
     return i;
+}
+
+size_t seat_common(const struct seat *seat, const struct octet_tokens *prompt) {
+    return common(seat->tokens.ids, seat->n_computed, prompt->ids, prompt->n);
+}
+
+size_t seat_shared(const struct seat *a, const struct seat *b) {
+    return common(a->tokens.ids, a->n_prompt, b->tokens.ids, b->n_prompt);
+}
+
+size_t seat_reuse(struct seat *seat) {
+    size_t n = octet_session_reuse(seat->session, seat->tokens.ids, seat->n_prompt);
+    if (n == seat->n_prompt) n--; // its logits are there, but the last token counts as computed
+    const size_t n_gained = n > seat->n_computed ? n - seat->n_computed : 0;
+    seat->n_computed = n;
+    seat->job->n_cached += n_gained;
+    return n_gained;
 }
 
 static bool has_penalties(const struct octet_sampling *s) {
@@ -47,7 +64,6 @@ static enum octet_status open_sampler(struct seat *seat, const struct octet_mode
 
 enum octet_status seat_take(struct seat *seat, const struct octet_model *model, struct job *job,
                             struct octet_err *err) {
-    job->n_cached = seat_common(seat, &job->prompt);
     octet_tokens_free(&seat->tokens);
     seat->tokens = job->prompt;
     job->prompt = (struct octet_tokens){NULL, 0, 0};
@@ -58,8 +74,8 @@ enum octet_status seat_take(struct seat *seat, const struct octet_model *model, 
     seat->stream = (struct octet_stream){{0}, 0};
     buffer_clear(&seat->text);
     if (!buffer_append(&seat->text, "", 0)) return octet_fail_memory(err, "an answer", 1);
-    if (job->n_cached == seat->n_prompt && job->n_cached > 0) job->n_cached--; // the last is redone
-    seat->n_computed = job->n_cached;
+    seat->n_computed = 0;
+    seat_reuse(seat);
     job->started = probe_seconds();
     return open_sampler(seat, model, err);
 }

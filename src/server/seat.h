@@ -27,6 +27,10 @@ void seat_close(struct seat *seat);
 
 /* Tokens at the beginning of PROMPT that need not be computed. */
 size_t seat_common(const struct seat *seat, const struct octet_tokens *prompt);
+/* Tokens that two prompts have in common at the beginning. */
+size_t seat_shared(const struct seat *a, const struct seat *b);
+/* Takes over from the cache what it now holds of the prompt; returns how many tokens that saves. */
+size_t seat_reuse(struct seat *seat);
 /* Begins JOB, whose prompt moves here. */
 enum octet_status seat_take(struct seat *seat, const struct octet_model *model, struct job *job,
                             struct octet_err *err);

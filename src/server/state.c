@@ -65,6 +65,8 @@ static double n_cached(const struct lane_stats *s) { return (double)s->cached_to
 static double n_generated(const struct lane_stats *s) { return (double)s->generated_tokens; }
 static double prefill_s(const struct lane_stats *s) { return s->prefill_s; }
 static double decode_s(const struct lane_stats *s) { return s->decode_s; }
+static double cache_bytes(const struct lane_stats *s) { return (double)s->cache.ram_bytes; }
+static double cache_pages(const struct lane_stats *s) { return (double)s->cache.n_pages; }
 static double n_active(const struct lane_stats *s) { return (double)s->n_active; }
 static double n_waiting(const struct lane_stats *s) { return (double)s->n_waiting; }
 
@@ -78,6 +80,8 @@ static const struct metric metrics[] = {
     {"octet_generated_tokens_total", "counter", "tokens of answers that ended", n_generated},
     {"octet_prefill_seconds_total", "counter", "time of steps with prompts only", prefill_s},
     {"octet_decode_seconds_total", "counter", "time of steps with answers", decode_s},
+    {"octet_cache_ram_bytes", "gauge", "of the prefix cache", cache_bytes},
+    {"octet_cache_pages", "gauge", "of 64 tokens each in the prefix cache", cache_pages},
     {"octet_requests_active", "gauge", "being answered", n_active},
     {"octet_requests_waiting", "gauge", "in the queue", n_waiting},
 };

@@ -11,6 +11,7 @@ expect_failure serve_wants_names_to_differ 'NAME=FILE'
 run "$OCTET" serve -m "$model" --host 203.0.113.1; expect_exit serve_needs_an_address 1
 expect_stderr serve_names_the_address 203.0.113.1
 python3 tests/serve/check.py "$OCTET" "$model" "$TMP/slow.gguf" "$TMP" || n_failed=$((n_failed + 1))
+python3 tests/serve/check_cache.py "$OCTET" "$model" "$TMP" || n_failed=$((n_failed + 1))
 
 # ---- octet compare asks octet serve --------------------------------------------------------------
 "$OCTET" serve -m "$model" --port 0 -q 2>"$TMP/serve.log" &

@@ -1,0 +1,51 @@
+"""What requests take over from each other: one prefill for all that begin alike, and the same texts
+with and without.
+"""
+import threading
+
+from lib import Server, attempt, check, finish
+
+LONG = "def add(a, b):\n    return a + b\n\n" * 12
+
+
+def ask(server, prompt, **more):
+    """Text and cached tokens."""
+    _, _, body = server.ask("/v1/completions", {"prompt": prompt, "max_tokens": 8,
+                                                "temperature": 0, **more})
+    usage = body["usage"]
+    return body["choices"][0]["text"], usage["prompt_tokens_details"]["cached_tokens"], \
+        usage["prompt_tokens"]
+
+
+def identical_prompts_share_one_prefill():
+    server = Server()
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(ask(server, LONG)))
+               for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    n_prompt = answers[0][2]
+    check("identical_prompts_give_one_text", len({text for text, _, _ in answers}) == 1, answers)
+    computed = sorted(n_prompt - cached for _, cached, _ in answers)
+    check("identical_prompts_are_computed_once", computed == [1] * 7 + [n_prompt], computed)
+    check("metrics_show_the_cache", server.metric("octet_cache_pages") > 0)
+    server.stop()
+
+
+def beginnings_are_kept():
+    with_cache, without = Server("--parallel", "1"), Server("--parallel", "1", "--cache-ram", "0")
+    for name, prompt, least in [("first", LONG + "x = 1", 0), ("another", LONG + "y = 2", 256),
+                                ("first_again", LONG + "x = 1", 256),
+                                ("unknown", "z" + LONG, 0), ("old", LONG + "x = 2", 256)]:
+        text, cached, n_prompt = ask(with_cache, prompt)
+        check(f"{name}_reuses_what_is_known", least <= cached < n_prompt, (cached, n_prompt))
+        check(f"{name}_has_the_same_text", text == ask(without, prompt)[0])
+    with_cache.stop()
+    without.stop()
+
+
+attempt(identical_prompts_share_one_prefill)
+attempt(beginnings_are_kept)
+finish()
