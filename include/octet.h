@@ -280,16 +280,22 @@ void octet_session_clear(struct octet_session *session);
 struct octet_cache_options {
     enum octet_kv_type kv_type;
     uint64_t ram_bytes; // beyond what open sessions hold; the least recently used goes first
+    const char *folder;  // keeps pages there too, for later caches of the same file; NULL: no disk
+    uint64_t disk_bytes; // in FOLDER, for this model
 };
 struct octet_cache_info {
     uint64_t ram_bytes; // in use
     size_t n_pages;     // in memory, of 64 tokens each
+    uint64_t disk_bytes;
+    size_t n_disk_pages;
+    size_t n_damaged; // files found unsound, and removed
 };
 
 enum octet_status octet_cache_open(struct octet_model *model,
                                    const struct octet_cache_options *options,
                                    struct octet_cache **out, struct octet_err *err);
-void octet_cache_close(struct octet_cache *cache); // after its sessions, before its model
+/* After its sessions and before its model; waits until the folder has everything. */
+void octet_cache_close(struct octet_cache *cache);
 void octet_cache_get_info(const struct octet_cache *cache, struct octet_cache_info *out);
 
 /* 64-bit FNV-1a over the bit patterns; start from OCTET_HASH_INIT or an earlier result. */

@@ -1,5 +1,6 @@
 /* The prefix cache: the same bits with and without it, from every fork, within every budget, and
  * when memory runs out. */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -215,6 +216,168 @@ static void test_out_of_memory_loses_nothing(void **state) {
     }
 }
 
+/* ---- On disk --------------------------------------------------------------------------------- */
+
+static char folder[64];
+
+static struct octet_cache *open_disk_cache(uint64_t ram_bytes, uint64_t disk_bytes) {
+    const struct octet_cache_options options = {OCTET_KV_F16, ram_bytes, folder, disk_bytes};
+    struct octet_cache *cache;
+    struct octet_err err;
+    snprintf(folder, sizeof folder, "%s/pages", dir);
+    if (octet_cache_open(model, &options, &cache, &err) != OCTET_OK)
+        fail_msg("%s", err.message);
+    return cache;
+}
+
+/* Calls FN with the path of every page's file; FN NULL: removes them and the folders. */
+static size_t each_file(void (*fn)(const char *file, size_t i)) {
+    size_t n = 0;
+    DIR *models = opendir(folder);
+    if (!models) return 0;
+    for (const struct dirent *m; (m = readdir(models)) != NULL;) {
+        if (m->d_name[0] == '.') continue;
+        char sub[400], file[700];
+        snprintf(sub, sizeof sub, "%s/%s", folder, m->d_name);
+        DIR *pages = opendir(sub);
+        assert_non_null(pages);
+        for (const struct dirent *p; (p = readdir(pages)) != NULL;) {
+            if (p->d_name[0] == '.') continue;
+            snprintf(file, sizeof file, "%s/%s", sub, p->d_name);
+            if (fn)
+                fn(file, n);
+            else
+                unlink(file);
+            n++;
+        }
+        closedir(pages);
+        if (!fn) rmdir(sub);
+    }
+    closedir(models);
+    if (!fn) rmdir(folder);
+    return n;
+}
+
+static void fill_disk(const int32_t *ids, size_t n) {
+    struct octet_cache *cache = open_disk_cache(UINT64_MAX, UINT64_MAX);
+    struct octet_session *s = open_session(cache);
+    sync_hash(s, ids, n);
+    octet_session_close(s);
+    octet_cache_close(cache);
+}
+
+static void test_pages_survive_their_cache(void **state) {
+    (void)state;
+    struct octet_session *fresh = open_session(NULL);
+    fill_disk(tokens, N_TOKENS);
+    const uint64_t budgets[] = {0, 1, UINT64_MAX}; // pages come from disk, or were loaded at once
+    for (size_t i = 0; i < 3; i++) {
+        struct octet_cache *cache = open_disk_cache(budgets[i], UINT64_MAX);
+        struct octet_session *s = open_session(cache);
+        struct octet_cache_info info;
+        octet_cache_get_info(cache, &info);
+        assert_int_equal(info.n_disk_pages, 4);
+        assert_int_equal(info.n_pages, i < 2 ? 0 : 4);
+        assert_int_equal(octet_session_reuse(s, tokens, 280), 256);
+        octet_session_clear(fresh);
+        assert_int_equal(sync_hash(s, tokens, 280), sync_hash(fresh, tokens, 280));
+        octet_session_close(s);
+        octet_cache_close(cache);
+    }
+    octet_session_close(fresh);
+    assert_int_equal(each_file(NULL), 4);
+}
+
+static void flip_byte(const char *file, size_t i) {
+    FILE *f = fopen(file, "r+b");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    const long size = ftell(f), at = (long)(i * 2654435761u % (size_t)size);
+    fseek(f, at, SEEK_SET);
+    const int byte = fgetc(f);
+    fseek(f, at, SEEK_SET);
+    fputc(byte ^ 0x10, f);
+    fclose(f);
+}
+
+static void flip_data(const char *file, size_t i) {
+    (void)i;
+    FILE *f = fopen(file, "r+b");
+    assert_non_null(f);
+    fseek(f, 5000, SEEK_SET);
+    fputs("not what was there", f);
+    fclose(f);
+}
+
+static void cut_file(const char *file, size_t i) {
+    assert_int_equal(truncate(file, (long)i * 100), 0);
+}
+
+static void put_garbage(const char *file, size_t i) {
+    char other[800];
+    snprintf(other, sizeof other, "%s.tmp", file);
+    if (i == 0) assert_int_equal(rename(file, other), 0);
+}
+
+static void test_damaged_files_are_never_believed(void **state) {
+    (void)state;
+    void (*const damages[])(const char *, size_t) = {flip_byte, flip_data, cut_file, put_garbage};
+    struct octet_session *fresh = open_session(NULL);
+    const uint64_t expected = sync_hash(fresh, tokens, N_TOKENS);
+    octet_session_close(fresh);
+    for (size_t i = 0; i < 8; i++) {
+        fill_disk(tokens, N_TOKENS);
+        assert_int_equal(each_file(damages[i / 2]), 4);
+        struct octet_cache *cache = open_disk_cache(i % 2 ? UINT64_MAX : 0, UINT64_MAX);
+        struct octet_session *s = open_session(cache);
+        assert_true(octet_session_reuse(s, tokens, N_TOKENS) < 256);
+        assert_int_equal(sync_hash(s, tokens, N_TOKENS), expected);
+        struct octet_cache_info info;
+        octet_cache_get_info(cache, &info);
+        assert_true(i >= 6 || info.n_damaged > 0);
+        octet_session_close(s);
+        octet_cache_close(cache);
+        cache = open_disk_cache(0, UINT64_MAX); // mended
+        s = open_session(cache);
+        assert_int_equal(octet_session_reuse(s, tokens, N_TOKENS), 256);
+        assert_int_equal(sync_hash(s, tokens, N_TOKENS), expected);
+        octet_session_close(s);
+        octet_cache_close(cache);
+        each_file(NULL);
+    }
+}
+
+static void test_the_disk_budget_is_kept(void **state) {
+    (void)state;
+    struct octet_session *s = open_session(NULL), *fresh = open_session(NULL);
+    const uint64_t file = octet_session_kv_bytes(s) / 5 + 4096;
+    octet_session_close(s);
+    struct octet_cache *cache = open_disk_cache(0, 3 * file);
+    s = open_session(cache);
+    for (size_t i = 0; i < 12; i++) {
+        int32_t forked[N_TOKENS];
+        fork_tokens(forked, i % 5 * 32);
+        octet_session_clear(fresh);
+        assert_int_equal(sync_hash(s, forked, N_TOKENS), sync_hash(fresh, forked, N_TOKENS));
+        struct octet_cache_info info;
+        octet_cache_get_info(cache, &info);
+        assert_true(info.disk_bytes <= 3 * file);
+    }
+    octet_session_close(s);
+    octet_session_close(fresh);
+    octet_cache_close(cache);
+    assert_true(each_file(NULL) <= 3);
+}
+
+static void test_a_folder_that_can_not_be_made_is_an_error(void **state) {
+    (void)state;
+    const struct octet_cache_options options = {OCTET_KV_F16, 0, "/proc/none/here", 1};
+    struct octet_cache *cache;
+    struct octet_err err;
+    assert_int_equal(octet_cache_open(model, &options, &cache, &err), OCTET_EIO);
+    assert_non_null(strstr(err.message, "/proc/none/here"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forks_give_the_same_bits),
@@ -223,6 +386,10 @@ int main(void) {
         cmocka_unit_test(test_the_least_recently_used_goes_first),
         cmocka_unit_test(test_a_cache_of_another_kind_is_refused),
         cmocka_unit_test(test_out_of_memory_loses_nothing),
+        cmocka_unit_test(test_pages_survive_their_cache),
+        cmocka_unit_test(test_damaged_files_are_never_believed),
+        cmocka_unit_test(test_the_disk_budget_is_kept),
+        cmocka_unit_test(test_a_folder_that_can_not_be_made_is_an_error),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

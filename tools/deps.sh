@@ -9,7 +9,7 @@ purpose=${1:-build}
 build_tools=(gcc:gcc make:make pkg-config:pkg-config)
 build_packages=(libutf8proc-dev libjansson-dev libcurl4-openssl-dev libssl-dev libedit-dev
                 libevent-dev libsqlite3-dev libseccomp-dev libyaml-dev zlib1g-dev libtree-sitter-dev
-                ca-certificates)
+                libxxhash-dev ca-certificates)
 more_tools=(g++:g++ clang:clang node:nodejs npm:npm)
 more_packages=()
 if [ "$(uname -m)" = x86_64 ]; then # the NEON kernels are compared under emulation
@@ -32,7 +32,7 @@ esac
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "deps: no apt here; octet needs a C11 compiler, make, pkg-config and the headers of" \
          "utf8proc, jansson, libcurl, OpenSSL, libedit, libevent, SQLite, libseccomp, libyaml," \
-         "zlib and tree-sitter"
+         "zlib, tree-sitter and xxHash"
     [ "$purpose" = build ] || [ "$purpose" = pip ] ||
         echo "deps: $purpose also needs ${tools[*]##*:} ${packages[*]}"
     exit 0

@@ -16,8 +16,8 @@ enum { MAX_MODELS = 16, MAX_KEYS = 256, KEY_FILE_BYTES = 1 << 16 };
 
 struct serve_args {
     struct text_list models, origins, names;
-    const char *host, *key_file;
-    int32_t port, n_ctx, kv_type, n_threads, n_seats, n_queue, cache_mb;
+    const char *host, *key_file, *cache_dir;
+    int32_t port, n_ctx, kv_type, n_threads, n_seats, n_queue, cache_mb, cache_disk_mb;
     bool quiet;
 };
 
@@ -46,12 +46,17 @@ static const struct option_row rows[] = {
      "requests of a model that may wait; more are turned away"},
     {"cache-ram", 0, OPTION_INT, "MB", offsetof(struct serve_args, cache_mb), -1, INT32_MAX, false,
      "memory for beginnings of prompts seen before; -1: a quarter of what models leave free"},
+    {"cache-dir", 0, OPTION_TEXT, "FOLDER", offsetof(struct serve_args, cache_dir), 0, 0, false,
+     "keep them there too, so that a restart finds them; holds what prompts said, if not in words"},
+    {"cache-disk", 0, OPTION_INT, "MB", offsetof(struct serve_args, cache_disk_mb), 0, INT32_MAX,
+     false, "most that each model may take of that folder"},
     {"quiet", 'q', OPTION_FLAG, NULL, offsetof(struct serve_args, quiet), 0, 0, false,
      "no line on stderr per request"},
 };
 
 static const struct serve_args defaults = {
-    .host = "127.0.0.1", .port = 8080, .n_seats = 8, .n_queue = 256, .cache_mb = -1};
+    .host = "127.0.0.1", .port = 8080, .n_seats = 8, .n_queue = 256, .cache_mb = -1,
+    .cache_disk_mb = 20000};
 
 /* ---- Keys ------------------------------------------------------------------------------------ */
 
@@ -130,7 +135,9 @@ static int name_models(const struct serve_args *args, struct lane_options *model
                                           .kv_type = args->kv_type,
                                           .n_seats = args->n_seats,
                                           .n_queue = args->n_queue,
-                                          .cache_ram = cache_bytes(args)};
+                                          .cache_ram = cache_bytes(args),
+                                          .cache_folder = args->cache_dir,
+                                          .cache_disk = (uint64_t)args->cache_disk_mb * 1000000};
         if (!name_model(args->models.items[i], &models[i], &names[i]))
             return output_error("out of memory");
         for (size_t k = 0; k < i; k++)

@@ -1,54 +1,35 @@
-/* See cache.h. A node is used whenever a path through it is, and a path is used from its end to its
- * beginning, so a parent is always more recent than its children and the least recently used node
- * is a leaf. */
+/* See cache.h. A page is in memory, on disk or both, and its parent is on disk if it is. A node is
+ * used whenever a path through it is, and a path is used from its end to its beginning, so a parent
+ * is always more recent than its children and the least recently used node is a leaf. */
 #include "engine/cache.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/cache_disk.h"
 
 struct node {
     int32_t tokens[KV_BLOCK];
     size_t depth; // blocks from the beginning, this one included; 0: the root
     struct node *parent, *child, *sibling;
     struct node *newer, *older;
-    struct kv_page *page; // never NULL, but for the root
+    struct kv_page *page; // NULL: on disk only, or the root
+    struct cache_key key; // known where there is a disk
+    bool on_disk;         // or about to be
 };
 
 struct octet_cache {
     const struct octet_model *model;
     enum octet_kv_type kv_type;
     uint64_t ram_limit;
-    size_t page_bytes, n_pages; // n_pages: nodes without the root
+    uint64_t disk_limit;
+    struct cache_disk *disk;                   // NULL: memory only
+    size_t page_bytes, n_pages, n_on_disk;     // n_pages: in memory
+    size_t n_damaged;
     struct node root;           // of the tree; and of the ring: older than it is the newest node
     struct cache_member *members;
 };
-
-/* ---- Opening --------------------------------------------------------------------------------- */
-
-enum octet_status octet_cache_open(struct octet_model *model,
-                                   const struct octet_cache_options *options,
-                                   struct octet_cache **out, struct octet_err *err) {
-    *out = NULL;
-    if (options->kv_type < OCTET_KV_F16 || options->kv_type > OCTET_KV_Q8_0)
-        return octet_fail(err, OCTET_EARG,
-                          "kv_type: expected OCTET_KV_F16, _F32 or _Q8_0, found %d",
-                          (int)options->kv_type);
-    struct kv kv; // for the size of a page
-    enum octet_status status =
-        kv_open(&kv, &model->m.shape, KV_BLOCK, KV_BLOCK, options->kv_type, err);
-    if (status != OCTET_OK) return status;
-    kv_close(&kv);
-    struct octet_cache *cache = mem_alloc(sizeof *cache);
-    if (!cache) return octet_fail_memory(err, "prefix cache", sizeof *cache);
-    cache->model = model;
-    cache->kv_type = options->kv_type;
-    cache->ram_limit = options->ram_bytes;
-    cache->page_bytes = kv.page_bytes;
-    cache->root.newer = cache->root.older = &cache->root;
-    *out = cache;
-    return OCTET_OK;
-}
 
 /* ---- Nodes ----------------------------------------------------------------------------------- */
 
@@ -78,7 +59,7 @@ static struct node *find_child(const struct node *node, const int32_t *tokens) {
     return child;
 }
 
-/* NULL: out of memory. */
+/* PAGE NULL: on disk. NULL: out of memory. */
 static struct node *add_child(struct octet_cache *cache, struct node *parent, const int32_t *tokens,
                               struct kv_page *page) {
     struct node *node = mem_alloc(sizeof *node);
@@ -88,38 +69,209 @@ static struct node *add_child(struct octet_cache *cache, struct node *parent, co
     node->parent = parent;
     node->sibling = parent->child;
     parent->child = node;
-    node->page = kv_page_share(page);
+    if (cache->disk) node->key = cache_key_of(&parent->key, tokens);
+    node->page = page ? kv_page_share(page) : NULL;
+    node->on_disk = !page;
     make_newest(cache, node);
-    cache->n_pages++;
+    cache->n_pages += page != NULL;
+    cache->n_on_disk += !page;
     return node;
 }
 
-static void remove_leaf(struct octet_cache *cache, struct node *leaf) {
+/* Unless it is there, or its parent is not, or the disk is behind. */
+static void put_on_disk(struct octet_cache *cache, struct node *node) {
+    if (!cache->disk || node->on_disk || !node->page || !node->parent->on_disk) return;
+    struct cache_entry entry = {
+        .key = node->key, .parent = node->parent->key, .block = node->depth - 1};
+    memcpy(entry.tokens, node->tokens, sizeof entry.tokens);
+    node->on_disk = cache_disk_write(cache->disk, &entry, node->page);
+    cache->n_on_disk += node->on_disk;
+}
+
+static void drop_page(struct octet_cache *cache, struct node *node) {
+    if (!node->page) return;
+    kv_page_drop(node->page);
+    node->page = NULL;
+    cache->n_pages--;
+}
+
+/* Leaves its file, if it has one, alone. */
+static void free_leaf(struct octet_cache *cache, struct node *leaf) {
     struct node **link = &leaf->parent->child;
     while (*link != leaf) link = &(*link)->sibling;
     *link = leaf->sibling;
     unlink_age(leaf);
-    kv_page_drop(leaf->page);
+    drop_page(cache, leaf);
+    cache->n_on_disk -= leaf->on_disk;
     mem_free(leaf);
-    cache->n_pages--;
 }
 
-static void shrink(struct octet_cache *cache, uint64_t limit) {
-    while (cache->n_pages > 0 && (uint64_t)cache->n_pages * cache->page_bytes > limit)
-        remove_leaf(cache, cache->root.newer);
+static struct node *some_leaf(struct node *node) {
+    while (node->child) node = node->child;
+    return node;
+}
+
+/* With its files and all that follows it. */
+static void remove_tree(struct octet_cache *cache, struct node *node) {
+    for (struct node *leaf = NULL; leaf != node;) {
+        leaf = some_leaf(node);
+        if (leaf->on_disk) cache_disk_remove(cache->disk, &leaf->key);
+        free_leaf(cache, leaf);
+    }
+}
+
+/* Forgets the least recently used until both limits are kept. */
+static void shrink(struct octet_cache *cache) {
+    struct node *node = cache->root.newer;
+    while ((uint64_t)cache->n_pages * cache->page_bytes > cache->ram_limit) {
+        struct node *newer = node->newer;
+        if (node->on_disk)
+            drop_page(cache, node);
+        else
+            remove_tree(cache, node);
+        node = newer;
+    }
+    node = cache->root.newer;
+    while (cache->disk &&
+           (uint64_t)cache->n_on_disk * cache_disk_file_bytes(cache->disk) > cache->disk_limit) {
+        struct node *newer = node->newer;
+        if (node->on_disk) remove_tree(cache, node);
+        node = newer;
+    }
+}
+
+void octet_cache_get_info(const struct octet_cache *cache, struct octet_cache_info *out) {
+    const uint64_t file_bytes = cache->disk ? cache_disk_file_bytes(cache->disk) : 0;
+    *out = (struct octet_cache_info){.ram_bytes = (uint64_t)cache->n_pages * cache->page_bytes,
+                                     .n_pages = cache->n_pages,
+                                     .disk_bytes = cache->n_on_disk * file_bytes,
+                                     .n_disk_pages = cache->n_on_disk,
+                                     .n_damaged = cache->n_damaged};
+}
+
+/* Brings the page of a node that is on disk into memory; false: out of memory, or the node and what
+ * follows it had to go. */
+static bool load_page(struct octet_cache *cache, struct node *node, bool *no_memory) {
+    bool damaged;
+    *no_memory = false;
+    if (node->page) return true;
+    node->page = cache_disk_read(cache->disk, &node->key, &damaged, no_memory);
+    cache->n_pages += node->page != NULL;
+    if (node->page || *no_memory) return node->page != NULL;
+    cache->n_damaged += damaged;
+    remove_tree(cache, node);
+    return false;
+}
+
+/* ---- Opening and closing --------------------------------------------------------------------- */
+
+static int by_block(const void *a, const void *b) {
+    const struct cache_entry *x = a, *y = b;
+    if (x->block != y->block) return x->block < y->block ? -1 : 1;
+    return memcmp(&x->key, &y->key, sizeof x->key);
+}
+
+static int by_use(const void *a, const void *b) {
+    const struct cache_entry *x = a, *y = b;
+    return (x->used > y->used) - (x->used < y->used);
+}
+
+/* A node for every file whose beginning is there too; the others' files go. */
+static bool grow_tree(struct octet_cache *cache, struct cache_entry *entries, size_t n) {
+    if (n == 0) return true;
+    qsort(entries, n, sizeof *entries, by_block);
+    for (size_t i = 0; i < n; i++) {
+        struct cache_entry *entry = &entries[i];
+        struct cache_entry wanted = {.key = entry->parent, .block = entry->block - 1};
+        struct node *parent = NULL;
+        if (entry->block > 0) {
+            const struct cache_entry *found = bsearch(&wanted, entries, i, sizeof wanted, by_block);
+            parent = found ? found->user : NULL;
+        } else if (memcmp(&entry->parent, &cache->root.key, sizeof entry->parent) == 0) {
+            parent = &cache->root;
+        }
+        if (!parent) {
+            cache_disk_remove(cache->disk, &entry->key);
+            continue;
+        }
+        entry->user = add_child(cache, parent, entry->tokens, NULL);
+        if (!entry->user) return false;
+    }
+    qsort(entries, n, sizeof *entries, by_use);
+    for (size_t i = 0; i < n; i++)
+        if (entries[i].user) use_path(cache, entries[i].user);
+    return true;
+}
+
+/* The newest pages, as many as memory is meant for, so that the first requests find them. */
+static void load_newest(struct octet_cache *cache) {
+    struct node *node = cache->root.older;
+    while (node != &cache->root &&
+           (uint64_t)(cache->n_pages + 1) * cache->page_bytes <= cache->ram_limit) {
+        struct node *newer = node->newer;
+        bool no_memory;
+        const bool loaded = load_page(cache, node, &no_memory);
+        if (no_memory) return;
+        node = loaded ? node->older : newer->older;
+    }
+}
+
+static enum octet_status open_disk(struct octet_cache *cache, const char *folder,
+                                   struct octet_err *err) {
+    cache->root.key = cache_key_of_model(cache->model, cache->kv_type);
+    cache->root.on_disk = true;
+    enum octet_status status =
+        cache_disk_open(folder, &cache->root.key, cache->page_bytes, &cache->disk, err);
+    struct cache_entry *entries = NULL;
+    size_t n = 0;
+    if (status == OCTET_OK)
+        status = cache_disk_list(cache->disk, &entries, &n, &cache->n_damaged, err);
+    if (status == OCTET_OK && !grow_tree(cache, entries, n))
+        status = octet_fail_memory(err, "prefix cache", n * sizeof(struct node));
+    mem_free(entries);
+    if (status != OCTET_OK) return status;
+    shrink(cache);
+    load_newest(cache);
+    return OCTET_OK;
+}
+
+enum octet_status octet_cache_open(struct octet_model *model,
+                                   const struct octet_cache_options *options,
+                                   struct octet_cache **out, struct octet_err *err) {
+    *out = NULL;
+    if (options->kv_type < OCTET_KV_F16 || options->kv_type > OCTET_KV_Q8_0)
+        return octet_fail(err, OCTET_EARG,
+                          "kv_type: expected OCTET_KV_F16, _F32 or _Q8_0, found %d",
+                          (int)options->kv_type);
+    struct kv kv; // for the size of a page
+    enum octet_status status =
+        kv_open(&kv, &model->m.shape, KV_BLOCK, KV_BLOCK, options->kv_type, err);
+    if (status != OCTET_OK) return status;
+    kv_close(&kv);
+    struct octet_cache *cache = mem_alloc(sizeof *cache);
+    if (!cache) return octet_fail_memory(err, "prefix cache", sizeof *cache);
+    cache->model = model;
+    cache->kv_type = options->kv_type;
+    cache->ram_limit = options->ram_bytes;
+    cache->page_bytes = kv.page_bytes;
+    cache->disk_limit = options->disk_bytes;
+    cache->root.newer = cache->root.older = &cache->root;
+    if (options->folder) status = open_disk(cache, options->folder, err);
+    if (status == OCTET_OK)
+        *out = cache;
+    else
+        octet_cache_close(cache);
+    return status;
 }
 
 void octet_cache_close(struct octet_cache *cache) {
     if (!cache) return;
     octet_assert(!cache->members);
-    shrink(cache, 0);
+    while (cache->root.child) free_leaf(cache, some_leaf(&cache->root));
+    cache_disk_close(cache->disk);
     mem_free(cache);
 }
 
-void octet_cache_get_info(const struct octet_cache *cache, struct octet_cache_info *out) {
-    *out = (struct octet_cache_info){.ram_bytes = (uint64_t)cache->n_pages * cache->page_bytes,
-                                     .n_pages = cache->n_pages};
-}
 
 /* ---- Members --------------------------------------------------------------------------------- */
 
@@ -147,13 +299,18 @@ void cache_publish(struct octet_cache *cache, struct cache_member *member) {
         struct node *next = find_child(node, tokens + block * KV_BLOCK);
         if (!next && page) next = add_child(cache, node, tokens + block * KV_BLOCK, page);
         if (!next) break;
+        if (!next->page && page) {
+            next->page = kv_page_share(page);
+            cache->n_pages++;
+        }
         // Two sessions that computed the same, each for itself, need one page from now on.
         if (page && page != next->page)
             kv_put_page(member->kv, block, kv_page_share(next->page));
+        put_on_disk(cache, next);
         node = next;
     }
     use_path(cache, node);
-    shrink(cache, cache->ram_limit);
+    shrink(cache);
 }
 
 /* ---- Restoring ------------------------------------------------------------------------------- */
@@ -187,19 +344,37 @@ static const struct cache_member *find_member(const struct octet_cache *cache,
     return best;
 }
 
+/* Loads the pages of a path's blocks FIRST and later. False: some node had to go, or *NO_MEMORY. */
+static bool load_path(struct octet_cache *cache, struct node *end, size_t first, bool *no_memory) {
+    *no_memory = false;
+    for (struct node *node = end; node->depth > first; node = node->parent)
+        if (!load_page(cache, node, no_memory)) return false;
+    return true;
+}
+
 size_t cache_restore(struct octet_cache *cache, struct cache_member *member, const int32_t *tokens,
                      size_t n, size_t held) {
-    struct node *end = find_path(cache, tokens, n);
-    size_t known = end->depth * KV_BLOCK, most = held > known ? held : known;
-    const struct cache_member *other = find_member(cache, member, tokens, n, &most);
-    use_path(cache, end);
-    if (most <= held) return held;
     struct kv *kv = member->kv;
+    const struct cache_member *other;
+    struct node *end;
+    size_t most, first;
+    bool no_memory = false, loaded = false;
+    while (!loaded) {
+        end = find_path(cache, tokens, n);
+        most = end->depth * KV_BLOCK > held ? end->depth * KV_BLOCK : held;
+        other = find_member(cache, member, tokens, n, &most);
+        use_path(cache, end);
+        if (most <= held) return held;
+        first = kv_first_visible(kv, most) / KV_BLOCK;
+        loaded = other || load_path(cache, end, first, &no_memory);
+        if (no_memory) return held;
+    }
     kv_clear(kv);
-    size_t first = kv_first_visible(kv, most) / KV_BLOCK;
     for (size_t block = first; other && block * KV_BLOCK < most; block++)
         kv_put_page(kv, block, kv_page_share(kv_page_of(other->kv, block)));
     for (struct node *node = end; !other && node->depth > first; node = node->parent)
         kv_put_page(kv, node->depth - 1, kv_page_share(node->page));
+    if (cache->disk && end->depth > 0 && end->on_disk) cache_disk_touch(cache->disk, &end->key);
+    shrink(cache);
     return most;
 }

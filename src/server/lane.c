@@ -387,7 +387,9 @@ static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
     options.kv_type = (enum octet_kv_type)lane->options.kv_type;
     options.progress = goes_on;
     const struct octet_cache_options cache_options = {.kv_type = options.kv_type,
-                                                      .ram_bytes = lane->options.cache_ram};
+                                                      .ram_bytes = lane->options.cache_ram,
+                                                      .folder = lane->options.cache_folder,
+                                                      .disk_bytes = lane->options.cache_disk};
     enum octet_status status = octet_cache_open(lane->model, &cache_options, &lane->cache, err);
     options.cache = lane->cache;
     for (size_t i = 0; i < n && status == OCTET_OK; i++) {

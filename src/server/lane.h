@@ -21,6 +21,8 @@ struct lane_options {
     int32_t n_seats;       // jobs computed together
     int32_t n_queue;       // jobs that may wait
     uint64_t cache_ram;    // bytes of the prefix cache
+    const char *cache_folder; // keeps it between runs; NULL: nothing does
+    uint64_t cache_disk;      // bytes there
 };
 
 /* Counted since the start. */

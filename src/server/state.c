@@ -67,6 +67,8 @@ static double prefill_s(const struct lane_stats *s) { return s->prefill_s; }
 static double decode_s(const struct lane_stats *s) { return s->decode_s; }
 static double cache_bytes(const struct lane_stats *s) { return (double)s->cache.ram_bytes; }
 static double cache_pages(const struct lane_stats *s) { return (double)s->cache.n_pages; }
+static double disk_bytes(const struct lane_stats *s) { return (double)s->cache.disk_bytes; }
+static double n_damaged(const struct lane_stats *s) { return (double)s->cache.n_damaged; }
 static double n_active(const struct lane_stats *s) { return (double)s->n_active; }
 static double n_waiting(const struct lane_stats *s) { return (double)s->n_waiting; }
 
@@ -82,6 +84,8 @@ static const struct metric metrics[] = {
     {"octet_decode_seconds_total", "counter", "time of steps with answers", decode_s},
     {"octet_cache_ram_bytes", "gauge", "of the prefix cache", cache_bytes},
     {"octet_cache_pages", "gauge", "of 64 tokens each in the prefix cache", cache_pages},
+    {"octet_cache_disk_bytes", "gauge", "of the prefix cache's files", disk_bytes},
+    {"octet_cache_damaged_total", "counter", "files of it found damaged and removed", n_damaged},
     {"octet_requests_active", "gauge", "being answered", n_active},
     {"octet_requests_waiting", "gauge", "in the queue", n_waiting},
 };

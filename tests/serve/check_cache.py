@@ -1,6 +1,8 @@
 """What requests take over from each other: one prefill for all that begin alike, and the same texts
 with and without.
 """
+import pathlib
+import sys
 import threading
 
 from lib import Server, attempt, check, finish
@@ -46,6 +48,27 @@ def beginnings_are_kept():
     without.stop()
 
 
+def a_restart_finds_what_was_known():
+    folder = sys.argv[3] + "/prefixes"
+    server = Server("--cache-dir", folder)
+    said, cached, _ = ask(server, LONG)
+    check("nothing_is_known_at_first", cached == 0, cached)
+    server.stop()
+    server = Server("--cache-dir", folder)
+    again, cached, _ = ask(server, LONG)
+    check("restart_finds_the_prefix", again == said and cached >= 256, cached)
+    server.process.kill()
+    server.process.communicate()
+    for path in pathlib.Path(folder).glob("*/*.kv"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    server = Server("--cache-dir", folder)
+    again, cached, _ = ask(server, LONG)
+    check("damaged_files_are_not_served", again == said and cached == 0, cached)
+    check("damaged_files_are_counted", server.metric("octet_cache_damaged_total") > 0)
+    server.stop()
+
+
 attempt(identical_prompts_share_one_prefill)
 attempt(beginnings_are_kept)
+attempt(a_restart_finds_what_was_known)
 finish()
