@@ -12,9 +12,16 @@
 
 enum { SPIN_ROUNDS = 20000 };
 
+/* What a thread has still to do of a run of tasks; alone in its cache line. */
+struct share {
+    _Alignas(64) atomic_size_t next;
+    size_t end;
+};
+
 struct pool {
     int n_threads, spin_rounds; // 0: more threads than cores, where spinning keeps others from work
     pthread_t *workers;         // (n_threads - 1)
+    struct share *shares;       // (n_threads)
     int n_started;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -89,7 +96,8 @@ struct pool *pool_open(int n_threads) {
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->workers = mem_array((size_t)n_threads, sizeof *pool->workers);
-    if (!pool->workers) {
+    pool->shares = mem_aligned((size_t)n_threads * sizeof *pool->shares);
+    if (!pool->workers || !pool->shares) {
         pool_close(pool);
         return NULL;
     }
@@ -114,6 +122,7 @@ void pool_close(struct pool *pool) {
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->wake);
     mem_free(pool->workers);
+    mem_free(pool->shares);
     mem_free(pool);
 }
 
@@ -140,24 +149,33 @@ void pool_run(struct pool *pool, pool_fn fn, void *arg) {
 struct task_run {
     pool_task_fn fn;
     void *arg;
-    size_t n_tasks;
-    atomic_size_t next;
+    struct share *shares;
 };
 
+/* Own tasks first, then those that others have not begun. */
 static void run_tasks(void *run_arg, int i_thread, int n_threads) {
-    (void)n_threads;
     struct task_run *run = run_arg;
-    for (;;) {
-        size_t i = atomic_fetch_add(&run->next, 1);
-        if (i >= run->n_tasks) return;
-        run->fn(run->arg, i, i_thread);
+    for (int i = 0; i < n_threads; i++) {
+        struct share *share = &run->shares[(i_thread + i) % n_threads];
+        for (;;) {
+            size_t task = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
+            if (task >= share->end) break;
+            run->fn(run->arg, task, i_thread);
+        }
     }
 }
 
 void pool_tasks(struct pool *pool, size_t n_tasks, pool_task_fn fn, void *arg) {
-    struct task_run run = {fn, arg, n_tasks, 0};
-    if (n_tasks == 1)
+    if (n_tasks == 1) {
         fn(arg, 0, 0);
-    else
-        pool_run(pool, run_tasks, &run);
+        return;
+    }
+    size_t n_threads = (size_t)pool->n_threads, per_thread = n_tasks / n_threads, begin = 0;
+    for (size_t i = 0; i < n_threads; i++) {
+        atomic_store_explicit(&pool->shares[i].next, begin, memory_order_relaxed);
+        begin += per_thread + (i < n_tasks % n_threads);
+        pool->shares[i].end = begin;
+    }
+    struct task_run run = {fn, arg, pool->shares};
+    pool_run(pool, run_tasks, &run);
 }

@@ -17,7 +17,8 @@ int pool_n_threads(const struct pool *pool);
 typedef void (*pool_fn)(void *arg, int i_thread, int n_threads);
 void pool_run(struct pool *pool, pool_fn fn, void *arg);
 
-/* Runs fn(arg, i_task, i_thread) for every i_task < n_tasks, handing tasks to free threads. */
+/* Runs fn(arg, i_task, i_thread) for every i_task < n_tasks. Each thread takes an equal run of
+ * consecutive tasks in order, since they often read memory in that order, and then helps others. */
 typedef void (*pool_task_fn)(void *arg, size_t i_task, int i_thread);
 void pool_tasks(struct pool *pool, size_t n_tasks, pool_task_fn fn, void *arg);
 

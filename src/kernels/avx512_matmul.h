@@ -9,53 +9,15 @@
 #ifndef OCTET_KERNELS_AVX512_MATMUL_H
 #define OCTET_KERNELS_AVX512_MATMUL_H
 
-#include "kernels/avx512_formats.h"
+#include "kernels/avx512_direct.h"
 #include "kernels/kernels.h"
 
 enum {
-    STRIP = LANES,   // rows of a strip
-    ROWS = 4,        // rows that the direct way takes at once
-    MAX_DIRECT = 3,  // most tokens that take the direct way
-    PREFETCH = 1024, // bytes ahead
-    ZMM_BYTES = 64,
+    STRIP = LANES,  // rows of a strip
+    MAX_DIRECT = 3, // most tokens that take the direct way
 };
 
-/* ---- Direct products: four rows, one token --------------------------------------------------- */
-
-struct direct {
-    const uint8_t *row[ROWS];
-    size_t n_blocks;
-    const int8_t *q; // the token's part of struct act
-    const float *d;
-    const int16_t *bsum;
-};
-
-/* Sums of A..D within each 128-bit lane, as lanes (a, b, c, d). */
-INLINE __m512i sum_in_lanes(__m512i a, __m512i b, __m512i c, __m512i d) {
-    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-}
-
-INLINE __m128i sum_rows_256(const __m256i v[ROWS]) {
-    __m256i ab =
-        _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
-    __m256i cd =
-        _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
-    __m256i all = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
-}
-
-INLINE __m128i sum_rows_512(const __m512i v[ROWS]) {
-    __m512i all = sum_in_lanes(v[0], v[1], v[2], v[3]);
-    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-}
-
-INLINE void prefetch(const uint8_t *p, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += ZMM_BYTES)
-        _mm_prefetch((const void *)(p + PREFETCH + i), _MM_HINT_T0);
-}
+/* ---- Direct products through chunks: four rows, one token ------------------------------------ */
 
 /* The sub-scales of the elements of code[J], for pairs of elements. */
 INLINE __m512i pair_scales(const struct chunk *c, int j) {
@@ -66,46 +28,34 @@ INLINE __m512i pair_scales(const struct chunk *c, int j) {
     return _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(c->scale));
 }
 
-/* The same for fours of elements, as int32. */
-INLINE __m512i quad_scales(const struct chunk *c, int j) {
-    const __m512i groups = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    __m512i index = _mm512_add_epi32(groups, _mm512_set1_epi32(4 * j));
-    return _mm512_permutexvar_epi32(index, _mm512_cvtepi16_epi32(c->scale));
-}
-
-/* Sum of scale * code * q over 256 elements, in parts. Codes above 128 are WIDE: their products in
- * pairs would saturate int16. */
-INLINE __m512i dot_chunk(const struct chunk *c, const int8_t *q, bool wide) {
+/* Sum of scale * code * q over 256 elements, in parts. Codes are at most 128, so that products in
+ * pairs fit int16. */
+INLINE __m512i dot_chunk(const struct chunk *c, const int8_t *q) {
     __m512i sum = _mm512_setzero_si512();
     for (int j = 0; j < 4; j++) {
-        __m512i a = _mm512_loadu_si512(q + j * ZMM_BYTES);
-        if (wide) {
-            __m512i dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), c->code[j], a);
-            sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(dot, quad_scales(c, j)));
-        } else {
-            __m512i pairs = _mm512_maddubs_epi16(c->code[j], a);
-            sum = _mm512_dpwssd_epi32(sum, pairs, pair_scales(c, j));
-        }
+        __m512i pairs = _mm512_maddubs_epi16(c->code[j], _mm512_loadu_si512(q + j * ZMM_BYTES));
+        sum = _mm512_dpwssd_epi32(sum, pairs, pair_scales(c, j));
     }
     return sum;
 }
 
 /* BIAS_SHIFT: log2 of the bias of the codes; with HAS_MIN there is none. */
 INLINE __m128 direct_256(load_chunk_fn *load, size_t block_bytes, int bias_shift, bool has_min,
-                         bool wide, const struct direct *r) {
+                         const struct direct *r) {
     __m128 acc = _mm_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b++) {
         const int8_t *q = r->q + b * 256;
         __m256i bsum = _mm256_loadu_si256((const void *)(r->bsum + b * 16)), msum[ROWS];
         __m512i isum[ROWS];
         float d[ROWS], dmin[ROWS];
+        size_t ahead = bytes_ahead(r, b * block_bytes);
         UNROLL
         for (size_t i = 0; i < ROWS; i++) {
             struct chunk c;
             const uint8_t *block = r->row[i] + b * block_bytes;
-            prefetch(block, block_bytes);
+            prefetch(block + ahead, block_bytes);
             load(block, &c);
-            isum[i] = dot_chunk(&c, q, wide);
+            isum[i] = dot_chunk(&c, q);
             d[i] = c.d;
             msum[i] = _mm256_madd_epi16(has_min ? c.min : c.scale, bsum);
             if (has_min) dmin[i] = c.dmin;
@@ -162,13 +112,14 @@ INLINE __m128 direct_32(load_pair_fn *load, size_t block_bytes, int bias, bool h
         size_t n = r->n_blocks - b; // an odd last block goes alone, as its own neighbour
         size_t step = n > 1 ? block_bytes : 0;
         __m512i a = _mm512_maskz_loadu_epi8(n > 1 ? ~0ull : 0xffffffff, r->q + b * 32);
+        size_t ahead = bytes_ahead(r, b * block_bytes);
         const uint8_t *block[ROWS];
         struct pair p[ROWS];
         __m512i dot[ROWS];
         UNROLL
         for (size_t i = 0; i < ROWS; i++) {
             block[i] = r->row[i] + b * block_bytes;
-            _mm_prefetch((const void *)(block[i] + PREFETCH), _MM_HINT_T0);
+            prefetch(block[i] + ahead, 2 * block_bytes);
             load(block[i], block[i] + step, &p[i]);
             dot[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), p[i].code, a);
         }
@@ -207,37 +158,29 @@ struct format {
 };
 
 /* A row of the table below needs a loader as a function and a product specialised for it. */
-#define FORMAT_256(name, bias_shift, has_min, wide)                                                \
+#define FORMAT_256(name, bias_shift, has_min)                                                      \
     static __m128 direct_##name(const struct direct *r) {                                          \
-        return direct_256(load_##name, sizeof(struct block_##name), bias_shift, has_min, wide, r); \
+        return direct_256(load_##name, sizeof(struct block_##name), bias_shift, has_min, r);       \
     }
 #define FORMAT_32(name, bias, has_min, halves)                                                     \
     static __m128 direct_##name(const struct direct *r) {                                          \
         return direct_32(load_##name, sizeof(struct block_##name), bias, has_min, halves, r);      \
     }
 
-FORMAT_32(q4_0, 8, false, true)
-FORMAT_32(q4_1, 0, true, true)
 FORMAT_32(q5_0, 16, false, true)
 FORMAT_32(q5_1, 0, true, true)
 FORMAT_32(q8_0, 128, false, true)
-FORMAT_32(iq4_nl, 128, false, true)
 FORMAT_32(mxfp4, 16, false, false)
-FORMAT_256(q2_k, 0, true, false)
-FORMAT_256(q3_k, 2, false, false)
-FORMAT_256(q4_k, 0, true, false)
-FORMAT_256(q5_k, 0, true, false)
-FORMAT_256(q6_k, 5, false, false)
-FORMAT_256(iq4_xs, 7, false, true)
-FORMAT_256(iq3_s, 6, false, false)
-FORMAT_256(iq3_xxs, 6, false, false)
-FORMAT_256(iq2_s, 6, false, false)
-FORMAT_256(iq2_xs, 6, false, false)
-FORMAT_256(iq2_xxs, 6, false, false)
-FORMAT_256(iq1_s, 6, false, false)
-FORMAT_256(iq1_m, 6, false, false)
-FORMAT_256(tq1_0, 0, false, false)
-FORMAT_256(tq2_0, 0, false, false)
+FORMAT_256(q6_k, 5, false)
+FORMAT_256(iq3_s, 6, false)
+FORMAT_256(iq3_xxs, 6, false)
+FORMAT_256(iq2_s, 6, false)
+FORMAT_256(iq2_xs, 6, false)
+FORMAT_256(iq2_xxs, 6, false)
+FORMAT_256(iq1_s, 6, false)
+FORMAT_256(iq1_m, 6, false)
+FORMAT_256(tq1_0, 0, false)
+FORMAT_256(tq2_0, 0, false)
 
 static const struct format formats[] = {
     {QUANT_Q4_0, NONE, 8, direct_q4_0, NULL, load_q4_0},
@@ -533,31 +476,17 @@ INLINE void run_tiles(const void *strip, const struct act *a, enum scaling scali
 static void run_strip(const struct format *f, bool has_min, const void *strip, const struct act *a,
                       const struct output *out) {
     if (has_min) switch (f->scaling) {
-        case NONE:
-            run_tiles(strip, a, NONE, 0, true, out);
-            break;
-        case FOLDED:
-            run_tiles(strip, a, FOLDED, 0, true, out);
-            break;
-        case SHORT_16:
-            run_tiles(strip, a, SHORT_16, 0, true, out);
-            break;
-        default:
-            run_tiles(strip, a, EACH_32, 0, true, out);
+        case NONE: run_tiles(strip, a, NONE, 0, true, out); break;
+        case FOLDED: run_tiles(strip, a, FOLDED, 0, true, out); break;
+        case SHORT_16: run_tiles(strip, a, SHORT_16, 0, true, out); break;
+        default: run_tiles(strip, a, EACH_32, 0, true, out);
         }
     else
         switch (f->scaling) {
-        case NONE:
-            run_tiles(strip, a, NONE, f->bias, false, out);
-            break;
-        case FOLDED:
-            run_tiles(strip, a, FOLDED, 0, false, out);
-            break;
-        case EACH_32:
-            run_tiles(strip, a, EACH_32, 0, false, out);
-            break;
-        default:
-            run_tiles(strip, a, EACH_16, 0, false, out);
+        case NONE: run_tiles(strip, a, NONE, f->bias, false, out); break;
+        case FOLDED: run_tiles(strip, a, FOLDED, 0, false, out); break;
+        case EACH_32: run_tiles(strip, a, EACH_32, 0, false, out); break;
+        default: run_tiles(strip, a, EACH_16, 0, false, out);
         }
 }
 
@@ -567,7 +496,7 @@ static void matmul_direct(const struct format *f, const uint8_t *w, size_t row_b
                           const struct act *a, float *y, size_t ldy) {
     size_t n_blocks = a->k / a->block;
     for (size_t r = 0; r < n_rows; r += ROWS) {
-        struct direct d = {.n_blocks = n_blocks};
+        struct direct d = {.n_blocks = n_blocks, .row_bytes = row_bytes};
         for (size_t i = 0; i < ROWS; i++) d.row[i] = row_or_last(w, r + i, n_rows, row_bytes);
         for (size_t t = 0; t < a->n; t++) {
             d.q = a->q + t * a->k;
