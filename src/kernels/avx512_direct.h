@@ -1,26 +1,42 @@
-/* Products of four rows with one token straight from the file's blocks, for AVX-512 with VNNI; part
- * of avx512.c. This is what decoding does, and it has to keep up with memory, so little is done per
- * weight: codes stay in the order the file packs them in, and the activations are brought into that
- * order instead, once for all four rows; the sub-scales of the four rows are taken apart together,
- * a 128-bit lane for each. Formats without a way of their own go through their chunk loader. */
+/* Products of a few tokens straight from the file's blocks, for AVX-512 with VNNI; part of
+ * avx512.c.
+ *
+ * This is what decoding does, and it has to keep up with memory. So a row is read from its first
+ * byte to its last, one row after the other: a single stream is what the hardware's prefetchers
+ * follow best, and reading four rows side by side costs a quarter of the bandwidth. And little is
+ * done per weight: codes stay in the order the file packs them in, and the token's activations are
+ * brought into that order instead, once for all rows; what four blocks have in small fields is
+ * taken apart together, a 128-bit lane for each. The integer sums of all blocks of GROUP rows are
+ * put down first, and then summed up in floats with a lane for each row, in the order that
+ * kernels.h demands. */
 #ifndef OCTET_KERNELS_AVX512_DIRECT_H
 #define OCTET_KERNELS_AVX512_DIRECT_H
 
 #include "kernels/avx512_formats.h"
+#include "kernels/kernels.h"
 
 enum {
-    ROWS = 4,
-    PREFETCH = 4096, // bytes ahead in each row: less leaves one thread waiting for memory
+    GROUP = 8,       // rows that are summed up together
+    PREFETCH = 4096, // bytes ahead
     ZMM_BYTES = 64,
 };
 
-struct direct {
-    const uint8_t *row[ROWS];
-    size_t n_blocks, row_bytes;
-    const int8_t *q; // the token's part of struct act
-    const float *d;
-    const int16_t *bsum;
+/* A token as its format's rows want it. */
+struct token {
+    const int8_t *q;      // (k) in the order of the format's codes
+    const int16_t *bsum;  // of groups of 16 or 32, see prepare_bsum
+    const __m512i *start; // (k / 128) minus the excess of biased codes, see prepare_halves
+    const float *asum;    // (k / 32) sums over blocks of 32
+    const float *d;       // (n_blocks)
 };
+
+/* What each block of a row adds to the product: dot * d, then extra * m where the type has mins. */
+struct sums {
+    float *dot, *d, *extra, *m; // (n_blocks, rounded up to 16)
+};
+
+typedef void direct_fn(const uint8_t *row, size_t n_blocks, const struct token *t,
+                       const struct sums *out);
 
 /* ---- Sums ------------------------------------------------------------------------------------ */
 
@@ -36,16 +52,7 @@ INLINE __m128i sum_of_lanes(__m512i v) {
     return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
-INLINE __m128i sum_rows_256(const __m256i v[ROWS]) {
-    __m256i ab =
-        _mm256_add_epi32(_mm256_unpacklo_epi32(v[0], v[1]), _mm256_unpackhi_epi32(v[0], v[1]));
-    __m256i cd =
-        _mm256_add_epi32(_mm256_unpacklo_epi32(v[2], v[3]), _mm256_unpackhi_epi32(v[2], v[3]));
-    __m256i all = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
-}
-
-INLINE __m128i sum_rows_512(const __m512i v[ROWS]) {
+INLINE __m128i sum_rows_512(const __m512i v[4]) {
     return sum_of_lanes(sum_in_lanes(v[0], v[1], v[2], v[3]));
 }
 
@@ -59,17 +66,9 @@ INLINE __m128i sum_each_lane(__m512i v) {
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/* How far from byte AT of a row lies what the same stream of rows reads PREFETCH bytes later: past
- * the end of the row, it goes on ROWS rows further down. */
-INLINE size_t bytes_ahead(const struct direct *r, size_t at) {
-    size_t n_rows_on = 0;
-    for (size_t end = r->row_bytes; at + PREFETCH >= end; end += r->row_bytes) n_rows_on++;
-    return PREFETCH + n_rows_on * (ROWS - 1) * r->row_bytes;
-}
-
 INLINE void prefetch(const uint8_t *p, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += ZMM_BYTES)
-        _mm_prefetch((const void *)(p + i), _MM_HINT_T0);
+        _mm_prefetch((const void *)(p + PREFETCH + i), _MM_HINT_T0);
 }
 
 INLINE __m512i in_lanes(__m128i a, __m128i b, __m128i c, __m128i d) {
@@ -80,30 +79,11 @@ INLINE __m512i in_lanes(__m128i a, __m128i b, __m128i c, __m128i d) {
 INLINE __m128i load_128(const void *p) { return _mm_loadu_si128(p); }
 INLINE __m256i load_256(const void *p) { return _mm256_loadu_si256(p); }
 
-/* 16 bytes at OFFSET of the four rows' blocks, a lane each. */
-INLINE __m512i load_lanes(const uint8_t *const block[ROWS], size_t offset) {
-    return in_lanes(load_128(block[0] + offset), load_128(block[1] + offset),
-                    load_128(block[2] + offset), load_128(block[3] + offset));
-}
-
-/* The order in which a format's registers hold its elements: order[4 j + l] is the group of 16 that
- * lane l of register j has. */
-static const uint8_t order_4_bit[16] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
-static const uint8_t order_2_bit[16] = {0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15};
-static const uint8_t order_halves[16] = {0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15};
-
-/* Activations in that order. */
-INLINE void load_ordered(const int8_t *q, const uint8_t order[16], __m512i a[4]) {
-    UNROLL
-    for (size_t j = 0; j < 4; j++) {
-        const uint8_t *o = order + 4 * j;
-        if (o[1] == o[0] + 1) // pairs of groups lie together
-            a[j] = _mm512_inserti64x4(_mm512_castsi256_si512(load_256(q + 16 * o[0])),
-                                      load_256(q + 16 * o[2]), 1);
-        else
-            a[j] = in_lanes(load_128(q + 16 * o[0]), load_128(q + 16 * o[1]),
-                            load_128(q + 16 * o[2]), load_128(q + 16 * o[3]));
-    }
+/* 16 bytes of each of four blocks, STEP bytes apart, a lane for each. */
+INLINE __m512i load_lanes(const uint8_t *p, size_t step, size_t n) {
+    const uint8_t *last = p + (n - 1) * step; // stands in for missing ones
+    return in_lanes(load_128(p), load_128(n > 1 ? p + step : last),
+                    load_128(n > 2 ? p + 2 * step : last), load_128(n > 3 ? p + 3 * step : last));
 }
 
 /* Read once: a compiler would rather repeat the load as an operand of each use, but blocks lie
@@ -114,101 +94,170 @@ INLINE __m512i load_once(const void *p) {
     return v;
 }
 
+/* ---- Tokens ---------------------------------------------------------------------------------- */
+
+/* The order in which the registers of a block of 256 hold its elements: order[4 j + l] is the group
+ * of 16 that lane l of register j has. */
+static const uint8_t order_plain[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const uint8_t order_4_bit[16] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
+static const uint8_t order_2_bit[16] = {0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15};
+
+static void prepare_q(const int8_t *q, size_t k, const uint8_t order[16], int8_t *out) {
+    for (size_t i = 0; i < k; i += 256)
+        for (size_t g = 0; g < 16; g++) memcpy(out + i + 16 * g, q + i + 16 * order[g], 16);
+}
+
+/* For four blocks of 256 at a time, a lane of 8 numbers for each: the sums of its 8 groups of 32,
+ * or where PAIRS is false those of its first 8 groups of 16, and the other 8 in a second register.
+ */
+static void prepare_bsum(const int16_t *bsum, size_t n_blocks, bool pairs, int16_t *out) {
+    memset(out, 0, (n_blocks + 3) / 4 * (pairs ? 32 : 64) * sizeof *out);
+    for (size_t b = 0; b < n_blocks; b++, bsum += 16) {
+        int16_t *to = out + b / 4 * (pairs ? 32 : 64) + b % 4 * 8;
+        for (size_t g = 0; g < 8; g++) {
+            to[g] = pairs ? (int16_t)(bsum[2 * g] + bsum[2 * g + 1]) : bsum[g];
+            if (!pairs) to[32 + g] = bsum[8 + g];
+        }
+    }
+}
+
+/* For every 128 elements, four groups of 32: the first halves of the groups, a lane for each, then
+ * the other halves; and -BIAS times the sum of each group, spread over its lane. A last part that
+ * is shorter is filled with zeros. */
+static void prepare_halves(const int8_t *q, const int16_t *bsum, size_t k, int bias, int8_t *out,
+                           int32_t *start, float *asum) {
+    for (size_t i = 0; i < k; i += 128, out += 128, start += LANES)
+        for (size_t l = 0; l < 4; l++) {
+            bool there = i + 32 * l < k;
+            memset(start + 4 * l, 0, 4 * sizeof *start);
+            for (size_t half = 0; half < 2; half++) {
+                int8_t *to = out + 64 * half + 16 * l;
+                memset(to, 0, 16);
+                if (!there) continue;
+                memcpy(to, q + i + 32 * l + 16 * half, 16);
+                start[4 * l + half] = -bias * bsum[i / 16 + 2 * l + half];
+            }
+            if (there) asum[i / 32 + l] = (float)(bsum[i / 16 + 2 * l] + bsum[i / 16 + 2 * l + 1]);
+        }
+}
+
 /* ---- Blocks of 256 with sub-scales of 8 bits ------------------------------------------------- */
 
-/* One block of each row: int8 sub-scales and mins of the 16 groups, a lane for each row. */
+/* Four blocks: 8-bit sub-scales and mins of their groups, a lane for each block. */
 struct quad {
     __m512i scale, min;
     __m128 d, dmin;
 };
 
-typedef void load_quad_fn(const uint8_t *const block[ROWS], struct quad *out);
+typedef void load_quad_fn(const uint8_t *block, size_t n, struct quad *out);
 typedef void load_codes_fn(const uint8_t *block, __m512i code[4]);
 
-struct direct_format {
+struct quad_format {
     load_quad_fn *load_quad;
     load_codes_fn *load_codes;
     const uint8_t *order;
     size_t block_bytes;
+    size_t group;   // elements that share a sub-scale: 16 or 32
     int bias_shift; // log2 of what codes have too much, where the scales are signed
     bool has_min;   // scales and mins are unsigned, codes have no bias
 };
 
-/* Scales of the groups in lanes of register J of the row whose scales all lanes of ROW have, as
- * int16 for pairs of elements. */
-INLINE __m512i ordered_scales(__m512i row, const uint8_t order[16], size_t j, bool is_signed) {
+/* Sub-scales for register J of a block whose scales all lanes of SCALES have, as int16 for pairs of
+ * elements. */
+INLINE __m512i ordered_scales(const struct quad_format *f, __m512i scales, size_t j) {
     int w[4];
-    for (size_t l = 0; l < 4; l++)
-        w[l] = is_signed ? 0x00800080 | order[4 * j + l] << 8 | order[4 * j + l] << 24
-                         : (int)0x80008000 | order[4 * j + l] | order[4 * j + l] << 16;
+    for (size_t l = 0; l < 4; l++) {
+        int i = f->order[4 * j + l] * 16 / (int)f->group;
+        w[l] = f->has_min ? (int)0x80008000 | i | i << 16 : 0x00800080 | i << 8 | i << 24;
+    }
     __m512i pick = _mm512_setr_epi32(w[0], w[0], w[0], w[0], w[1], w[1], w[1], w[1], w[2], w[2],
                                      w[2], w[2], w[3], w[3], w[3], w[3]);
-    __m512i scale = _mm512_shuffle_epi8(row, pick);
-    return is_signed ? _mm512_srai_epi16(scale, 8) : scale;
+    __m512i scale = _mm512_shuffle_epi8(scales, pick);
+    return f->has_min ? scale : _mm512_srai_epi16(scale, 8);
 }
 
-/* Sum over the groups of factor * bsum, for four rows. */
-INLINE __m128i group_sums(__m512i factor, const int16_t *bsum, bool is_signed) {
+/* Sum over the groups of factor * bsum, for each block. */
+INLINE __m128i group_sums(const struct quad_format *f, __m512i factor, const int16_t *bsum) {
     __m512i zero = _mm512_setzero_si512(), low, high;
-    if (is_signed) {
-        low = _mm512_srai_epi16(_mm512_unpacklo_epi8(zero, factor), 8);
-        high = _mm512_srai_epi16(_mm512_unpackhi_epi8(zero, factor), 8);
-    } else {
+    if (f->has_min) {
         low = _mm512_unpacklo_epi8(factor, zero);
         high = _mm512_unpackhi_epi8(factor, zero);
+    } else {
+        low = _mm512_srai_epi16(_mm512_unpacklo_epi8(zero, factor), 8);
+        high = _mm512_srai_epi16(_mm512_unpackhi_epi8(zero, factor), 8);
     }
-    __m512i sums = _mm512_madd_epi16(low, _mm512_broadcast_i32x4(load_128(bsum)));
-    return sum_each_lane(
-        _mm512_dpwssd_epi32(sums, high, _mm512_broadcast_i32x4(load_128(bsum + 8))));
+    __m512i sums = _mm512_madd_epi16(low, _mm512_loadu_si512(bsum));
+    if (f->group == 16) sums = _mm512_dpwssd_epi32(sums, high, _mm512_loadu_si512(bsum + 32));
+    return sum_each_lane(sums);
 }
 
 /* Sum of scale * code * q over one block. */
-INLINE __m512i dot_codes(const struct direct_format *f, const uint8_t *block, __m512i scales,
-                         const __m512i a[4]) {
+INLINE __m512i dot_codes(const struct quad_format *f, const uint8_t *block, __m512i scales,
+                         const int8_t *q) {
     __m512i code[4], sum = _mm512_setzero_si512();
+    prefetch(block, f->block_bytes);
     f->load_codes(block, code);
     UNROLL
     for (size_t j = 0; j < 4; j++)
-        sum = _mm512_dpwssd_epi32(sum, _mm512_maddubs_epi16(code[j], a[j]),
-                                  ordered_scales(scales, f->order, j, !f->has_min));
+        sum = _mm512_dpwssd_epi32(
+            sum, _mm512_maddubs_epi16(code[j], _mm512_loadu_si512(q + j * ZMM_BYTES)),
+            ordered_scales(f, scales, j));
     return sum;
 }
 
-INLINE __m128 direct_quads(const struct direct_format *f, const struct direct *r) {
-    __m128 acc = _mm_setzero_ps();
-    for (size_t b = 0; b < r->n_blocks; b++) {
-        size_t at = b * f->block_bytes, ahead = bytes_ahead(r, at);
-        const int16_t *bsum = r->bsum + b * 16;
-        const uint8_t *block[ROWS];
-        UNROLL
-        for (size_t i = 0; i < ROWS; i++) {
-            block[i] = r->row[i] + at;
-            prefetch(block[i] + ahead, f->block_bytes);
-        }
-        struct quad quad;
-        __m512i a[4], isum[ROWS];
-        f->load_quad(block, &quad);
-        load_ordered(r->q + b * 256, f->order, a);
-        isum[0] = dot_codes(f, block[0], _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x00), a);
-        isum[1] = dot_codes(f, block[1], _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x55), a);
-        isum[2] = dot_codes(f, block[2], _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xaa), a);
-        isum[3] = dot_codes(f, block[3], _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xff), a);
-        __m128i isums = sum_rows_512(isum);
-        __m128i gsums = group_sums(f->has_min ? quad.min : quad.scale, bsum, !f->has_min);
-        if (!f->has_min) isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->bias_shift));
-        __m128 da = _mm_set1_ps(r->d[b]);
-        acc = _mm_fmadd_ps(_mm_cvtepi32_ps(isums), _mm_mul_ps(quad.d, da), acc);
-        if (f->has_min) acc = _mm_fnmadd_ps(_mm_cvtepi32_ps(gsums), _mm_mul_ps(quad.dmin, da), acc);
+/* Blocks B .. B + N - 1, N <= 4. */
+INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, size_t n,
+                     const struct token *t, const struct sums *out) {
+    const uint8_t *block = row + b * f->block_bytes;
+    const int8_t *q = t->q + b * 256;
+    struct quad quad;
+    __m512i isum[4] = {0};
+    f->load_quad(block, n, &quad);
+    isum[0] = dot_codes(f, block, _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x00), q);
+    if (n > 1)
+        isum[1] = dot_codes(f, block + f->block_bytes,
+                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x55), q + 256);
+    if (n > 2)
+        isum[2] = dot_codes(f, block + 2 * f->block_bytes,
+                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xaa), q + 512);
+    if (n > 3)
+        isum[3] = dot_codes(f, block + 3 * f->block_bytes,
+                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xff), q + 768);
+    __m128i isums = sum_rows_512(isum);
+    __m128i gsums =
+        group_sums(f, f->has_min ? quad.min : quad.scale, t->bsum + b * (f->group == 16 ? 16 : 8));
+    if (!f->has_min) isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->bias_shift));
+    __m128 da = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), t->d + b);
+    _mm_storeu_ps(out->dot + b, _mm_cvtepi32_ps(isums));
+    _mm_storeu_ps(out->d + b, _mm_mul_ps(quad.d, da));
+    if (f->has_min) {
+        _mm_storeu_ps(out->extra + b, _mm_cvtepi32_ps(_mm_sub_epi32(_mm_setzero_si128(), gsums)));
+        _mm_storeu_ps(out->m + b, _mm_mul_ps(quad.dmin, da));
     }
-    return acc;
 }
 
-/* Each lane's first word holds d below dmin. */
-INLINE void halves_of_lanes(__m128i words, struct quad *out) {
+INLINE void direct_quads(const struct quad_format *f, const uint8_t *row, size_t n_blocks,
+                         const struct token *t, const struct sums *out) {
+    size_t b = 0;
+    for (; b + 4 <= n_blocks; b += 4) add_quad(f, row, b, 4, t, out);
+    if (b + 1 == n_blocks) add_quad(f, row, b, 1, t, out);
+    if (b + 2 == n_blocks) add_quad(f, row, b, 2, t, out);
+    if (b + 3 == n_blocks) add_quad(f, row, b, 3, t, out);
+}
+
+/* The two halves of each word: D below DMIN. */
+INLINE void split_halves(__m128i words, struct quad *out) {
     const __m128i apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
     __m256 both = _mm256_cvtph_ps(_mm_shuffle_epi8(words, apart));
     out->d = _mm256_castps256_ps128(both);
     out->dmin = _mm256_extractf128_ps(both, 1);
+}
+
+/* Word W of each lane. */
+INLINE __m128i word_of_lanes(__m512i v, int w) {
+    const __m512i index = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castsi512_si128(
+        _mm512_permutexvar_epi32(_mm512_add_epi32(index, _mm512_set1_epi32(w)), v));
 }
 
 INLINE __m512i for_lanes(int a, int b, int c, int d) {
@@ -216,10 +265,9 @@ INLINE __m512i for_lanes(int a, int b, int c, int d) {
 }
 
 /* Q4_K and Q5_K begin alike: d, dmin, and 6-bit scales and mins in three words s, t, u. */
-INLINE void load_quad_6_bit(const uint8_t *const block[ROWS], struct quad *out) {
-    __m512i v = load_lanes(block, 0);
-    const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    halves_of_lanes(_mm512_castsi512_si128(_mm512_permutexvar_epi32(firsts, v)), out);
+INLINE void load_quad_6_bit(const uint8_t *block, size_t step, size_t n, struct quad *out) {
+    __m512i v = load_lanes(block, step, n);
+    split_halves(word_of_lanes(v, 0), out);
     __m512i sstt = _mm512_shuffle_epi32(v, _MM_PERM_CCBB);
     __m512i uuuu = _mm512_shuffle_epi32(v, _MM_PERM_DDDD);
     // Words: scales 0-3, scales 4-7, mins 0-3, mins 4-7.
@@ -227,9 +275,16 @@ INLINE void load_quad_6_bit(const uint8_t *const block[ROWS], struct quad *out) 
                                    for_lanes(0x3f3f3f3f, 0x30303030, 0x3f3f3f3f, 0x30303030));
     __m512i low = _mm512_and_si512(_mm512_srlv_epi32(uuuu, for_lanes(0, 0, 0, 4)),
                                    for_lanes(0, 0x0f0f0f0f, 0, 0x0f0f0f0f));
-    __m512i both = _mm512_or_si512(own, low);
-    out->scale = _mm512_unpacklo_epi8(both, both); // for groups of 16
-    out->min = _mm512_unpackhi_epi8(both, both);
+    out->scale = _mm512_or_si512(own, low);
+    out->min = _mm512_shuffle_epi32(out->scale, _MM_PERM_DCDC);
+}
+
+INLINE void load_quad_q4_k(const uint8_t *block, size_t n, struct quad *out) {
+    load_quad_6_bit(block, sizeof(struct block_q4_k), n, out);
+}
+
+INLINE void load_quad_q5_k(const uint8_t *block, size_t n, struct quad *out) {
+    load_quad_6_bit(block, sizeof(struct block_q5_k), n, out);
 }
 
 INLINE void nibbles_in_order(const uint8_t *qs, __m512i code[4]) {
@@ -269,24 +324,37 @@ INLINE void planes_in_order(const uint8_t *qs, __m512i code[4]) {
     code[3] = _mm512_and_si512(_mm512_srli_epi16(v, 6), low);
 }
 
-INLINE void load_quad_q2_k(const uint8_t *const block[ROWS], struct quad *out) {
-    const size_t at_d = offsetof(struct block_q2_k, d);
+/* The f16 or two of them at OFFSET of four blocks, as words. */
+INLINE __m128i words_of_blocks(const uint8_t *block, size_t step, size_t n) {
+    size_t last = (n - 1) * step;
+    return _mm_setr_epi32((int)load_u32(block), (int)load_u32(block + (n > 1 ? step : last)),
+                          (int)load_u32(block + (n > 2 ? 2 * step : last)),
+                          (int)load_u32(block + last));
+}
+
+INLINE void load_quad_q2_k(const uint8_t *block, size_t n, struct quad *out) {
+    const size_t step = sizeof(struct block_q2_k);
     const __m512i low = _mm512_set1_epi8(15);
-    __m512i v = load_lanes(block, 0);
+    __m512i v = load_lanes(block, step, n);
     out->scale = _mm512_and_si512(v, low);
     out->min = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
-    halves_of_lanes(_mm_setr_epi32((int)load_u32(block[0] + at_d), (int)load_u32(block[1] + at_d),
-                                   (int)load_u32(block[2] + at_d), (int)load_u32(block[3] + at_d)),
-                    out);
+    split_halves(words_of_blocks(block + offsetof(struct block_q2_k, d), step, n), out);
 }
 
 INLINE void codes_q2_k(const uint8_t *block, __m512i code[4]) {
     planes_in_order(((const struct block_q2_k *)block)->qs, code);
 }
 
+/* The upper half of each word. */
+INLINE __m128 upper_halves(__m128i words) {
+    const __m128i upper = _mm_setr_epi8(2, 3, 6, 7, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1);
+    return _mm_cvtph_ps(_mm_shuffle_epi8(words, upper));
+}
+
 /* The last 16 bytes of a block: two of codes, three words of scales s, t, u, and d. */
-INLINE void load_quad_q3_k(const uint8_t *const block[ROWS], struct quad *out) {
-    __m512i v = load_lanes(block, sizeof(struct block_q3_k) - 16);
+INLINE void load_quad_q3_k(const uint8_t *block, size_t n, struct quad *out) {
+    const size_t step = sizeof(struct block_q3_k);
+    __m512i v = load_lanes(block + step - 16, step, n);
     __m512i stst =
         _mm512_shuffle_epi8(v, for_lanes(0x05040302, 0x09080706, 0x05040302, 0x09080706));
     __m512i uuuu =
@@ -296,10 +364,7 @@ INLINE void load_quad_q3_k(const uint8_t *const block[ROWS], struct quad *out) {
     __m512i high =
         _mm512_and_si512(_mm512_rolv_epi32(uuuu, for_lanes(4, 2, 0, 30)), _mm512_set1_epi8(0x30));
     out->scale = _mm512_sub_epi8(_mm512_or_si512(low, high), _mm512_set1_epi8(32));
-    const __m512i lasts = _mm512_setr_epi32(3, 7, 11, 15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    __m128i words = _mm512_castsi512_si128(_mm512_permutexvar_epi32(lasts, v));
-    const __m128i upper = _mm_setr_epi8(2, 3, 6, 7, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1);
-    out->d = _mm_cvtph_ps(_mm_shuffle_epi8(words, upper));
+    out->d = upper_halves(word_of_lanes(v, 3));
 }
 
 INLINE void codes_q3_k(const uint8_t *block, __m512i code[4]) {
@@ -315,32 +380,31 @@ INLINE void codes_q3_k(const uint8_t *block, __m512i code[4]) {
         code[j] = _mm512_or_si512(code[j], _mm512_and_si512(moved[j], third));
 }
 
-static const struct direct_format
-    direct_format_q4_k = {load_quad_6_bit, codes_q4_k, order_4_bit, 144, 0, true},
-    direct_format_q5_k = {load_quad_6_bit, codes_q5_k, order_4_bit, 176, 0, true},
-    direct_format_q2_k = {load_quad_q2_k, codes_q2_k, order_2_bit, 84, 0, true},
-    direct_format_q3_k = {load_quad_q3_k, codes_q3_k, order_2_bit, 110, 2, false};
+INLINE void load_quad_q6_k(const uint8_t *block, size_t n, struct quad *out) {
+    const size_t step = sizeof(struct block_q6_k);
+    out->scale = load_lanes(block + offsetof(struct block_q6_k, scales), step, n);
+    // d is the last of a block: with what comes before it, not after.
+    out->d = upper_halves(words_of_blocks(block + offsetof(struct block_q6_k, d) - 2, step, n));
+}
 
-static __m128 direct_q4_k(const struct direct *r) { return direct_quads(&direct_format_q4_k, r); }
-static __m128 direct_q5_k(const struct direct *r) { return direct_quads(&direct_format_q5_k, r); }
-static __m128 direct_q2_k(const struct direct *r) { return direct_quads(&direct_format_q2_k, r); }
-static __m128 direct_q3_k(const struct direct *r) { return direct_quads(&direct_format_q3_k, r); }
+INLINE void codes_q6_k(const uint8_t *block, __m512i code[4]) {
+    struct chunk c;
+    load_q6_k(block, &c);
+    UNROLL
+    for (size_t j = 0; j < 4; j++) code[j] = c.code[j];
+}
+
+static const struct quad_format
+    quads_q2_k = {load_quad_q2_k, codes_q2_k, order_2_bit, sizeof(struct block_q2_k), 16, 0, true},
+    quads_q3_k = {load_quad_q3_k, codes_q3_k, order_2_bit, sizeof(struct block_q3_k), 16, 2, false},
+    quads_q4_k = {load_quad_q4_k, codes_q4_k, order_4_bit, sizeof(struct block_q4_k), 32, 0, true},
+    quads_q5_k = {load_quad_q5_k, codes_q5_k, order_4_bit, sizeof(struct block_q5_k), 32, 0, true},
+    quads_q6_k = {load_quad_q6_k, codes_q6_k, order_plain, sizeof(struct block_q6_k), 16, 5, false};
 
 /* ---- IQ4_XS: codes up to 8 bits, so sums before sub-scales ----------------------------------- */
 
-/* What sums of code * q over groups of 32 have too much for a bias of 1 << SHIFT, negative, spread
- * over the lane of each group; two registers of four groups. */
-INLINE void start_below(const int16_t *bsum, int shift, __m512i start[2]) {
-    __m512i excess = _mm512_slli_epi32(_mm512_cvtepi16_epi32(load_256(bsum)), (unsigned)shift);
-    __m512i below = _mm512_sub_epi32(_mm512_setzero_si512(), excess);
-    const __m512i pairs = _mm512_setr_epi32(0, 1, 0, 0, 2, 3, 0, 0, 4, 5, 0, 0, 6, 7, 0, 0);
-    start[0] = _mm512_maskz_permutexvar_epi32(0x3333, pairs, below);
-    start[1] = _mm512_maskz_permutexvar_epi32(0x3333, _mm512_add_epi32(pairs, _mm512_set1_epi32(8)),
-                                              below);
-}
-
-/* The scales of groups FIRST.. as int32, a lane for each group with an element for each row. LOW
- * and HIGH hold scales_l and scales_h of each row in all lanes. */
+/* The scales of groups FIRST.. as int32, a lane for each group with an element for each block. LOW
+ * and HIGH hold scales_l and scales_h of each block in all lanes. */
 INLINE __m512i iq4_xs_scales(__m512i low, __m512i high, int first) {
     const __m512i lane = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     __m512i group = _mm512_add_epi32(lane, _mm512_set1_epi32(first));
@@ -352,160 +416,263 @@ INLINE __m512i iq4_xs_scales(__m512i low, __m512i high, int first) {
                             _mm512_set1_epi32(32));
 }
 
-static __m128 direct_iq4_xs(const struct direct *r) {
-    const size_t block_bytes = sizeof(struct block_iq4_xs);
-    __m128 acc = _mm_setzero_ps();
-    for (size_t b = 0; b < r->n_blocks; b++) {
-        size_t at = b * block_bytes, ahead = bytes_ahead(r, at);
-        __m512i a[4], start[2], dot[2][ROWS];
-        __m128i head[ROWS];
-        load_ordered(r->q + b * 256, order_halves, a);
-        start_below(r->bsum + b * 16, 7, start);
+/* Four groups of 32, their halves in two registers, a lane for each. */
+INLINE __m512i dot_halves(__m512i low, __m512i high, __m512i start, const int8_t *q) {
+    __m512i dot = _mm512_dpbusd_epi32(start, low, _mm512_loadu_si512(q));
+    return _mm512_dpbusd_epi32(dot, high, _mm512_loadu_si512(q + ZMM_BYTES));
+}
+
+static void direct_iq4_xs(const uint8_t *row, size_t n_blocks, const struct token *t,
+                          const struct sums *out) {
+    const size_t step = sizeof(struct block_iq4_xs);
+    for (size_t b = 0; b < n_blocks; b += 4) {
+        const uint8_t *block = row + b * step;
+        size_t n = n_blocks - b < 4 ? n_blocks - b : 4;
+        __m512i dot[2][4];
         UNROLL
-        for (size_t i = 0; i < ROWS; i++) {
-            const struct block_iq4_xs *block = (const void *)(r->row[i] + at);
-            prefetch(r->row[i] + at + ahead, block_bytes);
-            head[i] = _mm_loadl_epi64((const void *)block);
+        for (size_t i = 0; i < 4; i++) {
+            size_t at = i < n ? i : n - 1;
+            const uint8_t *p = block + at * step;
+            const int8_t *q = t->q + (b + at) * 256;
+            const __m512i *start = t->start + (b + at) * 2;
             __m512i code[4];
-            nibbles_in_order(block->qs, code);
+            prefetch(p, step);
+            nibbles_in_order(((const struct block_iq4_xs *)p)->qs, code);
             UNROLL
             for (size_t j = 0; j < 4; j++) code[j] = look_up(quant_iq4_codebook, 128, code[j]);
-            UNROLL
-            for (size_t j = 0; j < 2; j++) {
-                dot[j][i] = _mm512_dpbusd_epi32(start[j], code[2 * j], a[2 * j]);
-                dot[j][i] = _mm512_dpbusd_epi32(dot[j][i], code[2 * j + 1], a[2 * j + 1]);
-            }
+            dot[0][i] = dot_halves(code[0], code[1], start[0], q);
+            dot[1][i] = dot_halves(code[2], code[3], start[1], q + 128);
         }
-        __m128i ab = _mm_unpacklo_epi32(head[0], head[1]);
-        __m128i cd = _mm_unpacklo_epi32(head[2], head[3]);
-        __m128i words = _mm_unpacklo_epi64(ab, cd); // d below scales_h
-        __m512i low = _mm512_broadcast_i32x4(_mm_unpackhi_epi64(ab, cd));
+        __m128i words = words_of_blocks(block, step, n); // d below scales_h
         __m512i high = _mm512_broadcast_i32x4(_mm_srli_epi32(words, 16));
+        __m512i low = _mm512_broadcast_i32x4(words_of_blocks(block + 4, step, n));
         __m512i sum = _mm512_setzero_si512();
         UNROLL
         for (int j = 0; j < 2; j++) {
             __m512i dots = sum_in_lanes(dot[j][0], dot[j][1], dot[j][2], dot[j][3]);
             sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(dots, iq4_xs_scales(low, high, 4 * j)));
         }
-        __m128i halves = _mm_and_si128(words, _mm_set1_epi32(0xffff));
-        __m128 d = _mm_cvtph_ps(_mm_packus_epi32(halves, halves));
-        acc = _mm_fmadd_ps(_mm_cvtepi32_ps(sum_of_lanes(sum)), _mm_mul_ps(d, _mm_set1_ps(r->d[b])),
-                           acc);
+        __m128 d = upper_halves(_mm_slli_epi32(words, 16));
+        __m128 da = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), t->d + b);
+        _mm_storeu_ps(out->dot + b, _mm_cvtepi32_ps(sum_of_lanes(sum)));
+        _mm_storeu_ps(out->d + b, _mm_mul_ps(d, da));
     }
-    return acc;
 }
 
-/* ---- Blocks of 32 in nibbles: four blocks of each row, a lane for each block ----------------- */
+/* ---- Blocks of 32, four at a time ------------------------------------------------------------ */
 
-struct nibble_format {
-    size_t block_bytes, at_codes; // d comes first, then m where HAS_MIN
-    const int8_t *codebook;       // or NULL
-    int bias;
-    bool has_min;
+/* Codes of four blocks: their first halves, a lane for each, and the other ones. */
+typedef void load_halves_fn(const uint8_t *block, size_t n, __m512i *first, __m512i *second);
+
+struct halves_format {
+    load_halves_fn *load;
+    size_t block_bytes;
+    bool has_min; // an f16 m follows d
+    bool e8;      // d is a power of two in one byte
 };
 
-/* The f16 at word FIRST of four blocks of STRIDE words that begin each of ROWS: element 4 l + i is
- * that of block l of row i. */
-INLINE __m512 halves_of_blocks(const __m512i head[ROWS], int first, int stride) {
-    int w[4];
-    for (int l = 0; l < 4; l++) w[l] = (first + l * stride) * 0x10001;
-    __m512i index =
-        _mm512_setr_epi32(w[0], w[0], w[1], w[1], w[2], w[2], w[3], w[3], 0, 0, 0, 0, 0, 0, 0, 0);
-    __m512i v = _mm512_permutexvar_epi16(index, head[0]);
-    v = _mm512_mask_permutexvar_epi16(v, 0x2222, index, head[1]);
-    v = _mm512_mask_permutexvar_epi16(v, 0x4444, index, head[2]);
-    v = _mm512_mask_permutexvar_epi16(v, 0x8888, index, head[3]);
-    return _mm512_cvtph_ps(_mm512_castsi512_si256(v));
-}
-
-INLINE __m128 nth_lane(__m512 v, size_t l) {
-    return l == 0   ? _mm512_castps512_ps128(v)
-           : l == 1 ? _mm512_extractf32x4_ps(v, 1)
-           : l == 2 ? _mm512_extractf32x4_ps(v, 2)
-                    : _mm512_extractf32x4_ps(v, 3);
-}
-
-/* Activations of N blocks: the first halves of each in a[0], the others in a[1]. */
-INLINE void load_halves(const int8_t *q, size_t n, __m512i a[2]) {
-    __m512i first = _mm512_maskz_loadu_epi8(n > 1 ? ~0ull : 0xffffffff, q);
-    __m512i second = _mm512_maskz_loadu_epi8(n > 3   ? ~0ull
-                                             : n > 2 ? 0xffffffff
-                                                     : 0,
-                                             q + (n > 2 ? ZMM_BYTES : 0));
-    a[0] = _mm512_shuffle_i32x4(first, second, 0x88);
-    a[1] = _mm512_shuffle_i32x4(first, second, 0xdd);
-}
-
-/* Codes of N blocks (missing ones repeat the last) times activations. */
-INLINE __m512i dot_nibbles(const struct nibble_format *f, const uint8_t *block, size_t n,
-                           __m512i start, const __m512i a[2]) {
-    const size_t step = f->block_bytes, last = (n - 1) * step;
-    const uint8_t *p = block + f->at_codes;
-    __m512i v = in_lanes(load_128(p), load_128(p + (n > 1 ? step : last)),
-                         load_128(p + (n > 2 ? 2 * step : last)), load_128(p + last));
-    __m512i low = _mm512_and_si512(v, _mm512_set1_epi8(15));
-    __m512i high = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
-    if (f->codebook) {
-        low = look_up(f->codebook, f->bias, low);
-        high = look_up(f->codebook, f->bias, high);
+/* The f16 at OFFSET of four blocks. A register holds the beginnings of small blocks. */
+INLINE __m128 halves_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
+    if (n == 4 && 3 * step + offset + 2 <= ZMM_BYTES) {
+        short w[4];
+        for (size_t l = 0; l < 4; l++) w[l] = (short)((l * step + offset) / 2);
+        __m512i index = _mm512_castsi128_si512(_mm_setr_epi16(w[0], w[1], w[2], w[3], 0, 0, 0, 0));
+        __m512i v = _mm512_permutexvar_epi16(index, _mm512_loadu_si512(block));
+        return _mm_cvtph_ps(_mm512_castsi512_si128(v));
     }
-    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(start, low, a[0]), high, a[1]);
+    uint16_t h[4];
+    for (size_t l = 0; l < 4; l++) h[l] = load_u16(block + (l < n ? l : n - 1) * step + offset);
+    return _mm_cvtph_ps(
+        _mm_setr_epi16((short)h[0], (short)h[1], (short)h[2], (short)h[3], 0, 0, 0, 0));
 }
 
-/* Blocks B .. B + N - 1, N <= 4. */
-INLINE __m128 add_nibbles(const struct nibble_format *f, const struct direct *r, size_t b, size_t n,
-                          __m128 acc) {
-    size_t at = b * f->block_bytes, ahead = bytes_ahead(r, at), n_bytes = n * f->block_bytes;
-    const __m512i by_lane = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const __m512i pairs = _mm512_setr_epi32(0, 1, 0, 0, 2, 3, 0, 0, 4, 5, 0, 0, 6, 7, 0, 0);
-    __m512i sums = _mm512_cvtepi16_epi32(_mm256_castsi128_si256(
-        _mm_maskz_loadu_epi16((__mmask8)((1u << 2 * n) - 1), r->bsum + 2 * b)));
-    __m512i start = _mm512_mullo_epi32(_mm512_maskz_permutexvar_epi32(0x3333, pairs, sums),
-                                       _mm512_set1_epi32(-f->bias));
-    __m512i a[2], dot[ROWS], head[ROWS];
-    load_halves(r->q + b * 32, n, a);
+INLINE __m128 scales_of_blocks(const struct halves_format *f, const uint8_t *block, size_t n) {
+    if (!f->e8) return halves_of_blocks(block, f->block_bytes, n, 0);
+    float d[4];
+    for (size_t l = 0; l < 4; l++) d[l] = power_of_two(block[(l < n ? l : n - 1) * f->block_bytes]);
+    return _mm_setr_ps(d[0], d[1], d[2], d[3]);
+}
+
+/* The dot products of blocks B .. B + N - 1, N <= 4, a lane to be summed for each. */
+INLINE __m512i add_halves(const struct halves_format *f, const uint8_t *row, size_t b, size_t n,
+                          const struct token *t, const struct sums *out) {
+    const uint8_t *block = row + b * f->block_bytes;
+    __m512i first, second;
+    prefetch(block, n * f->block_bytes);
+    f->load(block, n, &first, &second);
+    __m128 da = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), t->d + b);
+    _mm_storeu_ps(out->d + b, _mm_mul_ps(scales_of_blocks(f, block, n), da));
+    if (f->has_min)
+        _mm_storeu_ps(out->m + b, _mm_mul_ps(halves_of_blocks(block, f->block_bytes, n, 2), da));
+    return dot_halves(first, second, t->start[b / 4], t->q + b * 32);
+}
+
+INLINE void direct_halves(const struct halves_format *f, const uint8_t *row, size_t n_blocks,
+                          const struct token *t, const struct sums *out) {
+    size_t b = 0;
+    for (; b + 16 <= n_blocks; b += 16) {
+        __m512i dot[4];
+        UNROLL
+        for (size_t i = 0; i < 4; i++) dot[i] = add_halves(f, row, b + 4 * i, 4, t, out);
+        __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]); // lane l, element i: 4 i + l
+        const __m512i in_order =
+            _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_storeu_ps(out->dot + b,
+                         _mm512_cvtepi32_ps(_mm512_permutexvar_epi32(in_order, dots)));
+    }
+    for (; b < n_blocks; b += 4) {
+        size_t n = n_blocks - b < 4 ? n_blocks - b : 4;
+        __m128i dots = sum_each_lane(add_halves(f, row, b, n, t, out));
+        _mm_storeu_ps(out->dot + b, _mm_cvtepi32_ps(dots));
+    }
+    if (f->has_min) memcpy(out->extra, t->asum, n_blocks * sizeof *out->extra);
+}
+
+/* Nibbles of the 16 bytes at OFFSET of each block. */
+INLINE void nibbles_of_blocks(const uint8_t *block, size_t step, size_t n, __m512i *first,
+                              __m512i *second) {
+    __m512i v = load_lanes(block, step, n);
+    *first = _mm512_and_si512(v, _mm512_set1_epi8(15));
+    *second = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+}
+
+/* Adds 16 where the word at OFFSET of a block has a bit set for the element. */
+INLINE void add_fifth_halves(const uint8_t *block, size_t step, size_t n, __m512i *first,
+                             __m512i *second) {
+    uint64_t low = 0, high = 0;
+    for (size_t l = 0; l < 4; l++) {
+        uint64_t word = load_u32(block + (l < n ? l : n - 1) * step);
+        low |= (word & 0xffff) << 16 * l;
+        high |= word >> 16 << 16 * l;
+    }
+    const __m512i fifth = _mm512_set1_epi8(16);
+    *first = _mm512_mask_add_epi8(*first, _cvtu64_mask64(low), *first, fifth);
+    *second = _mm512_mask_add_epi8(*second, _cvtu64_mask64(high), *second, fifth);
+}
+
+INLINE void halves_q4_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
+    nibbles_of_blocks(p + 2, sizeof(struct block_q4_0), n, first, second);
+}
+
+INLINE void halves_q4_1(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
+    nibbles_of_blocks(p + 4, sizeof(struct block_q4_1), n, first, second);
+}
+
+INLINE void halves_q5_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
+    nibbles_of_blocks(p + 6, sizeof(struct block_q5_0), n, first, second);
+    add_fifth_halves(p + 2, sizeof(struct block_q5_0), n, first, second);
+}
+
+INLINE void halves_q5_1(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
+    nibbles_of_blocks(p + 8, sizeof(struct block_q5_1), n, first, second);
+    add_fifth_halves(p + 4, sizeof(struct block_q5_1), n, first, second);
+}
+
+INLINE void halves_q8_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
+    const __m512i top = _mm512_set1_epi8((char)0x80);
+    *first = _mm512_xor_si512(load_lanes(p + 2, sizeof(struct block_q8_0), n), top);
+    *second = _mm512_xor_si512(load_lanes(p + 18, sizeof(struct block_q8_0), n), top);
+}
+
+INLINE void halves_iq4_nl(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
+    nibbles_of_blocks(p + 2, sizeof(struct block_iq4_nl), n, first, second);
+    *first = look_up(quant_iq4_codebook, 128, *first);
+    *second = look_up(quant_iq4_codebook, 128, *second);
+}
+
+INLINE void halves_mxfp4(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
+    nibbles_of_blocks(p + 1, sizeof(struct block_mxfp4), n, first, second);
+    *first = look_up(quant_mxfp4_codebook, 16, *first);
+    *second = look_up(quant_mxfp4_codebook, 16, *second);
+}
+
+static const struct halves_format
+    blocks_q4_0 = {halves_q4_0, sizeof(struct block_q4_0), false, false},
+    blocks_q4_1 = {halves_q4_1, sizeof(struct block_q4_1), true, false},
+    blocks_q5_0 = {halves_q5_0, sizeof(struct block_q5_0), false, false},
+    blocks_q5_1 = {halves_q5_1, sizeof(struct block_q5_1), true, false},
+    blocks_q8_0 = {halves_q8_0, sizeof(struct block_q8_0), false, false},
+    blocks_iq4_nl = {halves_iq4_nl, sizeof(struct block_iq4_nl), false, false},
+    blocks_mxfp4 = {halves_mxfp4, sizeof(struct block_mxfp4), false, true};
+
+/* ---- Other formats, through their chunks ----------------------------------------------------- */
+
+/* The sub-scales of the elements of code[J], for pairs of elements. */
+INLINE __m512i pair_scales(const struct chunk *c, int j) {
+    const __m512i groups =
+        _mm512_set_epi64(0x0003000300030003, 0x0003000300030003, 0x0002000200020002,
+                         0x0002000200020002, 0x0001000100010001, 0x0001000100010001, 0, 0);
+    __m512i index = _mm512_add_epi16(groups, _mm512_set1_epi16((short)(4 * j)));
+    return _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(c->scale));
+}
+
+/* Formats without mins whose codes are at most 128, so that products in pairs fit int16.
+ * BIAS_SHIFT: log2 of the bias of the codes. */
+INLINE void direct_chunks(load_chunk_fn *load, size_t block_bytes, int bias_shift,
+                          const uint8_t *row, size_t n_blocks, const struct token *t,
+                          const struct sums *out) {
+    for (size_t b = 0; b < n_blocks; b++) {
+        const int8_t *q = t->q + b * 256;
+        struct chunk c;
+        prefetch(row + b * block_bytes, block_bytes);
+        load(row + b * block_bytes, &c);
+        __m256i excess = _mm256_madd_epi16(c.scale, load_256(t->bsum + b * 16));
+        excess = _mm256_slli_epi32(excess, bias_shift);
+        __m512i sum = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_zextsi256_si512(excess));
+        UNROLL
+        for (int j = 0; j < 4; j++) {
+            __m512i pairs = _mm512_maddubs_epi16(c.code[j], _mm512_loadu_si512(q + j * ZMM_BYTES));
+            sum = _mm512_dpwssd_epi32(sum, pairs, pair_scales(&c, j));
+        }
+        out->dot[b] = (float)_mm512_reduce_add_epi32(sum);
+        out->d[b] = c.d * t->d[b];
+    }
+}
+
+/* ---- Summing up ------------------------------------------------------------------------------ */
+
+/* 8 floats of each of 8 rows, STRIDE floats apart, to 8 registers with a lane for each row. */
+INLINE void transpose_8(const float *src, size_t stride, __m256 out[8]) {
+    __m256 a[8], b[8];
     UNROLL
-    for (size_t i = 0; i < ROWS; i++) {
-        const uint8_t *block = r->row[i] + at;
-        prefetch(block + ahead, n_bytes);
-        head[i] =
-            _mm512_maskz_loadu_epi8(n_bytes < ZMM_BYTES ? (1ull << n_bytes) - 1 : ~0ull, block);
-        dot[i] = dot_nibbles(f, block, n, start, a);
-    }
-    int stride = (int)f->block_bytes / 2;
-    __m512 dots = _mm512_cvtepi32_ps(sum_in_lanes(dot[0], dot[1], dot[2], dot[3])), asum = dots;
-    __m128 da4 = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), r->d + b);
-    __m512 da = _mm512_permutexvar_ps(by_lane, _mm512_castps128_ps512(da4)), m = da;
-    __m512 d = _mm512_mul_ps(halves_of_blocks(head, 0, stride), da);
-    if (f->has_min) {
-        m = _mm512_mul_ps(halves_of_blocks(head, 1, stride), da);
-        __m512i both = _mm512_add_epi32(sums, _mm512_shuffle_epi32(sums, _MM_PERM_CDAB));
-        asum = _mm512_cvtepi32_ps(_mm512_permutexvar_epi32(_mm512_slli_epi32(by_lane, 1), both));
+    for (size_t i = 0; i < 4; i++) {
+        __m256 even = _mm256_loadu_ps(src + 2 * i * stride);
+        __m256 odd = _mm256_loadu_ps(src + (2 * i + 1) * stride);
+        a[2 * i] = _mm256_unpacklo_ps(even, odd);
+        a[2 * i + 1] = _mm256_unpackhi_ps(even, odd);
     }
     UNROLL
-    for (size_t l = 0; l < n; l++) {
-        acc = _mm_fmadd_ps(nth_lane(dots, l), nth_lane(d, l), acc);
-        if (f->has_min) acc = _mm_fmadd_ps(nth_lane(asum, l), nth_lane(m, l), acc);
+    for (size_t i = 0; i < 8; i += 4) {
+        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
+        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+    }
+    UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        out[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        out[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+
+/* The products of GROUP rows, whose sums lie STRIDE floats apart. */
+INLINE __m256 sum_up(const struct sums *s, size_t stride, size_t n_blocks, bool has_min) {
+    __m256 acc = _mm256_setzero_ps();
+    for (size_t b = 0; b < n_blocks; b += 8) {
+        __m256 dot[8], d[8], extra[8], m[8];
+        transpose_8(s->dot + b, stride, dot);
+        transpose_8(s->d + b, stride, d);
+        if (has_min) {
+            transpose_8(s->extra + b, stride, extra);
+            transpose_8(s->m + b, stride, m);
+        }
+        size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
+        for (size_t i = 0; i < n; i++) {
+            acc = _mm256_fmadd_ps(dot[i], d[i], acc);
+            if (has_min) acc = _mm256_fmadd_ps(extra[i], m[i], acc);
+        }
     }
     return acc;
 }
-
-INLINE __m128 direct_nibbles(const struct nibble_format *f, const struct direct *r) {
-    __m128 acc = _mm_setzero_ps();
-    size_t b = 0;
-    for (; b + 4 <= r->n_blocks; b += 4) acc = add_nibbles(f, r, b, 4, acc);
-    if (b + 1 == r->n_blocks) return add_nibbles(f, r, b, 1, acc);
-    if (b + 2 == r->n_blocks) return add_nibbles(f, r, b, 2, acc);
-    return b + 3 == r->n_blocks ? add_nibbles(f, r, b, 3, acc) : acc;
-}
-
-static const struct nibble_format nibbles_q4_0 = {sizeof(struct block_q4_0), 2, NULL, 8, false},
-                                  nibbles_q4_1 = {sizeof(struct block_q4_1), 4, NULL, 0, true},
-                                  nibbles_iq4_nl = {sizeof(struct block_iq4_nl), 2,
-                                                    quant_iq4_codebook, 128, false};
-
-static __m128 direct_q4_0(const struct direct *r) { return direct_nibbles(&nibbles_q4_0, r); }
-static __m128 direct_q4_1(const struct direct *r) { return direct_nibbles(&nibbles_q4_1, r); }
-static __m128 direct_iq4_nl(const struct direct *r) { return direct_nibbles(&nibbles_iq4_nl, r); }
 
 #endif

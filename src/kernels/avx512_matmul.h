@@ -2,8 +2,8 @@
  * scalar.c: integer sums may be grouped at will, as they are exact, and float operations keep the
  * order given in kernels.h.
  *
- * There are two ways. For a few tokens, four rows at a time are dotted with one token straight from
- * the file's blocks, which keeps up with memory. For more, strips of 16 rows are unpacked once into
+ * There are two ways. A few tokens meet each row straight from the file's blocks (avx512_direct.h),
+ * which keeps up with memory. For more, strips of 16 rows are unpacked once into
  * scratch so that a lane is a row, and all tokens pass over them in tiles: there are no horizontal
  * sums, and every loaded weight serves several tokens. */
 #ifndef OCTET_KERNELS_AVX512_MATMUL_H
@@ -16,126 +16,6 @@ enum {
     STRIP = LANES,  // rows of a strip
     MAX_DIRECT = 3, // most tokens that take the direct way
 };
-
-/* ---- Direct products through chunks: four rows, one token ------------------------------------ */
-
-/* The sub-scales of the elements of code[J], for pairs of elements. */
-INLINE __m512i pair_scales(const struct chunk *c, int j) {
-    const __m512i groups =
-        _mm512_set_epi64(0x0003000300030003, 0x0003000300030003, 0x0002000200020002,
-                         0x0002000200020002, 0x0001000100010001, 0x0001000100010001, 0, 0);
-    __m512i index = _mm512_add_epi16(groups, _mm512_set1_epi16((short)(4 * j)));
-    return _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(c->scale));
-}
-
-/* Sum of scale * code * q over 256 elements, in parts. Codes are at most 128, so that products in
- * pairs fit int16. */
-INLINE __m512i dot_chunk(const struct chunk *c, const int8_t *q) {
-    __m512i sum = _mm512_setzero_si512();
-    for (int j = 0; j < 4; j++) {
-        __m512i pairs = _mm512_maddubs_epi16(c->code[j], _mm512_loadu_si512(q + j * ZMM_BYTES));
-        sum = _mm512_dpwssd_epi32(sum, pairs, pair_scales(c, j));
-    }
-    return sum;
-}
-
-/* BIAS_SHIFT: log2 of the bias of the codes; with HAS_MIN there is none. */
-INLINE __m128 direct_256(load_chunk_fn *load, size_t block_bytes, int bias_shift, bool has_min,
-                         const struct direct *r) {
-    __m128 acc = _mm_setzero_ps();
-    for (size_t b = 0; b < r->n_blocks; b++) {
-        const int8_t *q = r->q + b * 256;
-        __m256i bsum = _mm256_loadu_si256((const void *)(r->bsum + b * 16)), msum[ROWS];
-        __m512i isum[ROWS];
-        float d[ROWS], dmin[ROWS];
-        size_t ahead = bytes_ahead(r, b * block_bytes);
-        UNROLL
-        for (size_t i = 0; i < ROWS; i++) {
-            struct chunk c;
-            const uint8_t *block = r->row[i] + b * block_bytes;
-            prefetch(block + ahead, block_bytes);
-            load(block, &c);
-            isum[i] = dot_chunk(&c, q);
-            d[i] = c.d;
-            msum[i] = _mm256_madd_epi16(has_min ? c.min : c.scale, bsum);
-            if (has_min) dmin[i] = c.dmin;
-        }
-        __m128i isums = sum_rows_512(isum), msums = sum_rows_256(msum);
-        if (!has_min) isums = _mm_sub_epi32(isums, _mm_slli_epi32(msums, bias_shift));
-        __m128 da = _mm_set1_ps(r->d[b]);
-        acc = _mm_fmadd_ps(_mm_cvtepi32_ps(isums),
-                           _mm_mul_ps(_mm_setr_ps(d[0], d[1], d[2], d[3]), da), acc);
-        if (has_min)
-            acc =
-                _mm_fnmadd_ps(_mm_cvtepi32_ps(msums),
-                              _mm_mul_ps(_mm_setr_ps(dmin[0], dmin[1], dmin[2], dmin[3]), da), acc);
-    }
-    return acc;
-}
-
-/* The f16 at OFFSET of two blocks of each row, STEP bytes apart: those of all first blocks, then
- * those of all second ones. */
-INLINE __m256 halves_of_rows(const uint8_t *const block[ROWS], size_t step, size_t offset) {
-    uint16_t half[2 * ROWS];
-    UNROLL
-    for (size_t i = 0; i < ROWS; i++) {
-        half[i] = load_u16(block[i] + offset);
-        half[ROWS + i] = load_u16(block[i] + step + offset);
-    }
-    return _mm256_cvtph_ps(_mm_set_epi16((short)half[7], (short)half[6], (short)half[5],
-                                         (short)half[4], (short)half[3], (short)half[2],
-                                         (short)half[1], (short)half[0]));
-}
-
-INLINE __m256 scales_of_rows(const struct pair p[ROWS]) {
-    return _mm256_setr_ps(p[0].d[0], p[1].d[0], p[2].d[0], p[3].d[0], p[0].d[1], p[1].d[1],
-                          p[2].d[1], p[3].d[1]);
-}
-
-/* Block B of each row: DOTS are the sums of code * q, D the scales and M what is added to elements
- * (minus dmin), where HAS_MIN. */
-INLINE __m128 add_block_32(__m128 acc, __m128i dots, __m128 d, __m128 m, size_t b, int bias,
-                           bool has_min, const struct direct *r) {
-    int32_t asum = r->bsum[2 * b] + r->bsum[2 * b + 1];
-    __m128 da = _mm_set1_ps(r->d[b]);
-    if (bias) dots = _mm_sub_epi32(dots, _mm_set1_epi32(bias * asum));
-    acc = _mm_fmadd_ps(_mm_cvtepi32_ps(dots), _mm_mul_ps(d, da), acc);
-    return has_min ? _mm_fmadd_ps(_mm_set1_ps((float)asum), _mm_mul_ps(m, da), acc) : acc;
-}
-
-/* HALVES: scales are f16 at the start of a block, followed by m where HAS_MIN. That loads them all
- * at once, rather than one by one as LOAD does. */
-INLINE __m128 direct_32(load_pair_fn *load, size_t block_bytes, int bias, bool has_min, bool halves,
-                        const struct direct *r) {
-    __m128 acc = _mm_setzero_ps();
-    for (size_t b = 0; b < r->n_blocks; b += 2) {
-        size_t n = r->n_blocks - b; // an odd last block goes alone, as its own neighbour
-        size_t step = n > 1 ? block_bytes : 0;
-        __m512i a = _mm512_maskz_loadu_epi8(n > 1 ? ~0ull : 0xffffffff, r->q + b * 32);
-        size_t ahead = bytes_ahead(r, b * block_bytes);
-        const uint8_t *block[ROWS];
-        struct pair p[ROWS];
-        __m512i dot[ROWS];
-        UNROLL
-        for (size_t i = 0; i < ROWS; i++) {
-            block[i] = r->row[i] + b * block_bytes;
-            prefetch(block[i] + ahead, 2 * block_bytes);
-            load(block[i], block[i] + step, &p[i]);
-            dot[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), p[i].code, a);
-        }
-        __m256 d = halves ? halves_of_rows(block, step, 0) : scales_of_rows(p), m = d;
-        if (has_min) m = halves_of_rows(block, step, 2);
-        __m512i lanes = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]);
-        lanes = _mm512_add_epi32(lanes, _mm512_shuffle_i32x4(lanes, lanes, 0xb1));
-        acc = add_block_32(acc, _mm512_castsi512_si128(lanes), _mm256_castps256_ps128(d),
-                           _mm256_castps256_ps128(m), b, bias, has_min, r);
-        if (n > 1)
-            acc =
-                add_block_32(acc, _mm512_extracti32x4_epi32(lanes, 2), _mm256_extractf128_ps(d, 1),
-                             _mm256_extractf128_ps(m, 1), b + 1, bias, has_min, r);
-    }
-    return acc;
-}
 
 /* ---- Formats --------------------------------------------------------------------------------- */
 
@@ -152,59 +32,66 @@ struct format {
     uint32_t id;
     enum scaling scaling;
     int bias;
-    __m128 (*direct)(const struct direct *r);
+    direct_fn *direct;
     load_chunk_fn *load;
-    load_pair_fn *load_pair; // of blocks of 32, in place of load
+    load_pair_fn *load_pair;         // of blocks of 32, in place of load
+    const struct quad_format *quads; // what direct works with, or NULL
 };
 
-/* A row of the table below needs a loader as a function and a product specialised for it. */
-#define FORMAT_256(name, bias_shift, has_min)                                                      \
-    static __m128 direct_##name(const struct direct *r) {                                          \
-        return direct_256(load_##name, sizeof(struct block_##name), bias_shift, has_min, r);       \
+/* The table below needs each format's direct way as a function specialised for it. */
+#define DIRECT(name, way, ...)                                                                     \
+    static void direct_##name(const uint8_t *row, size_t n_blocks, const struct token *t,          \
+                              const struct sums *out) {                                            \
+        way(__VA_ARGS__, row, n_blocks, t, out);                                                   \
     }
-#define FORMAT_32(name, bias, has_min, halves)                                                     \
-    static __m128 direct_##name(const struct direct *r) {                                          \
-        return direct_32(load_##name, sizeof(struct block_##name), bias, has_min, halves, r);      \
-    }
+#define DIRECT_CHUNKS(name, bias_shift)                                                            \
+    DIRECT(name, direct_chunks, load_##name, sizeof(struct block_##name), bias_shift)
 
-FORMAT_32(q5_0, 16, false, true)
-FORMAT_32(q5_1, 0, true, true)
-FORMAT_32(q8_0, 128, false, true)
-FORMAT_32(mxfp4, 16, false, false)
-FORMAT_256(q6_k, 5, false)
-FORMAT_256(iq3_s, 6, false)
-FORMAT_256(iq3_xxs, 6, false)
-FORMAT_256(iq2_s, 6, false)
-FORMAT_256(iq2_xs, 6, false)
-FORMAT_256(iq2_xxs, 6, false)
-FORMAT_256(iq1_s, 6, false)
-FORMAT_256(iq1_m, 6, false)
-FORMAT_256(tq1_0, 0, false)
-FORMAT_256(tq2_0, 0, false)
+DIRECT(q4_0, direct_halves, &blocks_q4_0)
+DIRECT(q4_1, direct_halves, &blocks_q4_1)
+DIRECT(q5_0, direct_halves, &blocks_q5_0)
+DIRECT(q5_1, direct_halves, &blocks_q5_1)
+DIRECT(q8_0, direct_halves, &blocks_q8_0)
+DIRECT(iq4_nl, direct_halves, &blocks_iq4_nl)
+DIRECT(mxfp4, direct_halves, &blocks_mxfp4)
+DIRECT(q2_k, direct_quads, &quads_q2_k)
+DIRECT(q3_k, direct_quads, &quads_q3_k)
+DIRECT(q4_k, direct_quads, &quads_q4_k)
+DIRECT(q5_k, direct_quads, &quads_q5_k)
+DIRECT(q6_k, direct_quads, &quads_q6_k)
+DIRECT_CHUNKS(iq3_s, 6)
+DIRECT_CHUNKS(iq3_xxs, 6)
+DIRECT_CHUNKS(iq2_s, 6)
+DIRECT_CHUNKS(iq2_xs, 6)
+DIRECT_CHUNKS(iq2_xxs, 6)
+DIRECT_CHUNKS(iq1_s, 6)
+DIRECT_CHUNKS(iq1_m, 6)
+DIRECT_CHUNKS(tq1_0, 0)
+DIRECT_CHUNKS(tq2_0, 0)
 
 static const struct format formats[] = {
-    {QUANT_Q4_0, NONE, 8, direct_q4_0, NULL, load_q4_0},
-    {QUANT_Q4_1, NONE, 0, direct_q4_1, NULL, load_q4_1},
-    {QUANT_Q5_0, NONE, 16, direct_q5_0, NULL, load_q5_0},
-    {QUANT_Q5_1, NONE, 0, direct_q5_1, NULL, load_q5_1},
-    {QUANT_Q8_0, NONE, 128, direct_q8_0, NULL, load_q8_0},
-    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, NULL, load_iq4_nl},
-    {QUANT_MXFP4, NONE, 16, direct_mxfp4, NULL, load_mxfp4},
-    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, load_q2_k, NULL},
-    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, load_q3_k, NULL},
-    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, load_q4_k, NULL},
-    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, load_q5_k, NULL},
-    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, load_q6_k, NULL},
-    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, load_iq4_xs, NULL},
-    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, load_iq3_s, NULL},
-    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, load_iq3_xxs, NULL},
-    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, load_iq2_s, NULL},
-    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, load_iq2_xs, NULL},
-    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, load_iq2_xxs, NULL},
-    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, load_iq1_s, NULL},
-    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, load_iq1_m, NULL},
-    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, load_tq1_0, NULL},
-    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, load_tq2_0, NULL},
+    {QUANT_Q4_0, NONE, 8, direct_q4_0, NULL, load_q4_0, NULL},
+    {QUANT_Q4_1, NONE, 0, direct_q4_1, NULL, load_q4_1, NULL},
+    {QUANT_Q5_0, NONE, 16, direct_q5_0, NULL, load_q5_0, NULL},
+    {QUANT_Q5_1, NONE, 0, direct_q5_1, NULL, load_q5_1, NULL},
+    {QUANT_Q8_0, NONE, 128, direct_q8_0, NULL, load_q8_0, NULL},
+    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, NULL, load_iq4_nl, NULL},
+    {QUANT_MXFP4, NONE, 16, direct_mxfp4, NULL, load_mxfp4, NULL},
+    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, load_q2_k, NULL, &quads_q2_k},
+    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, load_q3_k, NULL, &quads_q3_k},
+    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, load_q4_k, NULL, &quads_q4_k},
+    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, load_q5_k, NULL, &quads_q5_k},
+    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, load_q6_k, NULL, &quads_q6_k},
+    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, load_iq4_xs, NULL, NULL},
+    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, load_iq3_s, NULL, NULL},
+    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, load_iq3_xxs, NULL, NULL},
+    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, load_iq2_s, NULL, NULL},
+    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, load_iq2_xs, NULL, NULL},
+    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, load_iq2_xxs, NULL, NULL},
+    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, load_iq1_s, NULL, NULL},
+    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, load_iq1_m, NULL, NULL},
+    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, load_tq1_0, NULL, NULL},
+    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, load_tq2_0, NULL, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -492,18 +379,57 @@ static void run_strip(const struct format *f, bool has_min, const void *strip, c
 
 /* ---- Quantised products ---------------------------------------------------------------------- */
 
-static void matmul_direct(const struct format *f, const uint8_t *w, size_t row_bytes, size_t n_rows,
-                          const struct act *a, float *y, size_t ldy) {
-    size_t n_blocks = a->k / a->block;
-    for (size_t r = 0; r < n_rows; r += ROWS) {
-        struct direct d = {.n_blocks = n_blocks, .row_bytes = row_bytes};
-        for (size_t i = 0; i < ROWS; i++) d.row[i] = row_or_last(w, r + i, n_rows, row_bytes);
+/* Hands out aligned pieces of scratch. */
+static void *take(uint8_t **scratch, size_t n_bytes) {
+    void *p = *scratch;
+    *scratch += (n_bytes + ZMM_BYTES - 1) / ZMM_BYTES * ZMM_BYTES;
+    return p;
+}
+
+static struct token prepare_token(const struct format *f, const struct act *a, size_t i,
+                                  uint8_t **scratch) {
+    size_t k = a->k, n_blocks = k / a->block, padded = (k + 1023) / 1024 * 1024;
+    const int8_t *q = a->q + i * k;
+    const int16_t *bsum = a->bsum + i * (k / QUANT_GROUP);
+    struct token t = {.q = q, .bsum = bsum, .d = a->d + i * n_blocks};
+    if (f->quads) {
+        int8_t *ordered = take(scratch, padded);
+        int16_t *sums = take(scratch, padded / QUANT_GROUP * sizeof *sums);
+        prepare_q(q, k, f->quads->order, ordered);
+        prepare_bsum(bsum, n_blocks, f->quads->group == 32, sums);
+        t.q = ordered;
+        t.bsum = sums;
+    } else if (f->load_pair || f->id == QUANT_IQ4_XS) {
+        int8_t *halves = take(scratch, padded);
+        int32_t *start = take(scratch, padded / 128 * ZMM_BYTES);
+        float *asum = take(scratch, padded / 32 * sizeof *asum);
+        prepare_halves(q, bsum, k, f->bias, halves, start, asum);
+        t.q = halves;
+        t.start = (const __m512i *)(const void *)start;
+        t.asum = asum;
+    }
+    return t;
+}
+
+static void matmul_direct(const struct format *f, bool has_min, const uint8_t *w, size_t row_bytes,
+                          size_t n_rows, const struct act *a, float *y, size_t ldy,
+                          uint8_t *scratch) {
+    size_t n_blocks = a->k / a->block, stride = (n_blocks + 15) / 16 * 16;
+    struct token tokens[MAX_DIRECT];
+    for (size_t t = 0; t < a->n; t++) tokens[t] = prepare_token(f, a, t, &scratch);
+    struct sums sums;
+    float **const parts[4] = {&sums.dot, &sums.d, &sums.extra, &sums.m};
+    for (size_t i = 0; i < 4; i++) *parts[i] = take(&scratch, GROUP * stride * sizeof(float));
+    for (size_t r = 0; r < n_rows; r += GROUP) {
+        size_t n = n_rows - r < GROUP ? n_rows - r : GROUP;
         for (size_t t = 0; t < a->n; t++) {
-            d.q = a->q + t * a->k;
-            d.d = a->d + t * n_blocks;
-            d.bsum = a->bsum + t * (a->k / QUANT_GROUP);
-            __mmask8 m = (__mmask8)first_lanes(n_rows - r < ROWS ? n_rows - r : ROWS);
-            _mm_mask_storeu_ps(y + t * ldy + r, m, f->direct(&d));
+            for (size_t i = 0; i < n; i++) {
+                struct sums of_row = {sums.dot + i * stride, sums.d + i * stride,
+                                      sums.extra + i * stride, sums.m + i * stride};
+                f->direct(w + (r + i) * row_bytes, n_blocks, &tokens[t], &of_row);
+            }
+            _mm256_mask_storeu_ps(y + t * ldy + r, (__mmask8)first_lanes(n),
+                                  sum_up(&sums, stride, n_blocks, has_min));
         }
     }
 }
@@ -513,7 +439,7 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
     const struct format *f = find_format(type->id);
     size_t row_bytes = quant_row_bytes(type, a->k);
     if (a->n <= MAX_DIRECT) {
-        matmul_direct(f, w, row_bytes, n_rows, a, y, ldy);
+        matmul_direct(f, type->has_min, w, row_bytes, n_rows, a, y, ldy, scratch);
         return;
     }
     for (size_t r = 0; r < n_rows; r += STRIP) {
