@@ -213,7 +213,7 @@ static void build_strip_32(const struct format *f, const struct quant_type *type
 
 /* ---- Tiles: a strip and up to MAX_TILE tokens ------------------------------------------------ */
 
-enum { MAX_TILE = 6 };
+enum { MAX_TILE = 8 };
 
 /* Four bytes or two int16, to all lanes. */
 INLINE __m512i broadcast_word(const void *p) {
@@ -355,8 +355,9 @@ INLINE void run_tile(const void *strip, const struct act *a, size_t first, size_
 INLINE void run_tiles(const void *strip, const struct act *a, enum scaling scaling, int bias,
                       bool has_min, const struct output *out) {
     size_t t = 0;
-    for (; t + 6 <= a->n; t += 6) run_tile(strip, a, t, 6, scaling, bias, has_min, out);
-    for (; t + 3 <= a->n; t += 3) run_tile(strip, a, t, 3, scaling, bias, has_min, out);
+    for (; t + 8 <= a->n; t += 8) run_tile(strip, a, t, 8, scaling, bias, has_min, out);
+    for (; t + 4 <= a->n; t += 4) run_tile(strip, a, t, 4, scaling, bias, has_min, out);
+    for (; t + 2 <= a->n; t += 2) run_tile(strip, a, t, 2, scaling, bias, has_min, out);
     for (; t < a->n; t++) run_tile(strip, a, t, 1, scaling, bias, has_min, out);
 }
 
