@@ -35,6 +35,8 @@ LIB_DIRS := base format quant kernels model text engine
 ALL_LIB := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
 OTHER_ISA := $(if $(filter x86_64,$(ARCH)),,src/kernels/avx2.c src/kernels/avx512.c) \
              $(if $(filter aarch64,$(ARCH)),,src/kernels/neon.c)
+OTHER_ISA += $(if $(filter x86_64,$(ARCH)),,$(wildcard src/base/probe_avx*.c)) \
+             $(if $(filter aarch64,$(ARCH)),,src/base/probe_neon.c)
 LIB_SRC := $(filter-out $(OTHER_ISA),$(ALL_LIB))
 COMPARE_SRC := $(wildcard src/compare/*.c)
 SERVER_SRC := $(wildcard src/server/*.c)
@@ -45,7 +47,13 @@ FUZZ_SRC := $(wildcard fuzz/fuzz_*.c)
 isa_flags = $(if $(findstring kernels/avx2,$(1)),-O3 -mavx2 -mfma -mf16c)\
  $(if $(findstring kernels/avx512,$(1)),-O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl\
  -mavx512vnni -mavx2 -mfma -mf16c)\
- $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)
+ $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)\
+ $(if $(findstring base/probe_,$(1)),$(probe_flags))
+probe_flags = $(if $(findstring generic,$(1)),-O3)\
+ $(if $(findstring avx2,$(1)),-O3 -mavx2 -mfma)\
+ $(if $(findstring avxvnni,$(1)),-O3 -mavx2 -mfma -mavxvnni)\
+ $(if $(findstring avx512,$(1)),-O3 -mavx512f -mavx512vnni -mfma)\
+ $(if $(findstring neon,$(1)),-O3 -march=armv8.2-a+dotprod)
 
 .PHONY: all lib grammars help deps check quick-check style demo check-clients asan tests-asan tests-cov fuzz fuzz-build \
         clang-lint neon bench coverage format install uninstall clean
@@ -164,7 +172,7 @@ fuzz: fuzz-build ## every fuzz target for FUZZ_SECONDS (60)
 # Emulated: the NEON kernels against the scalar ones, and whole models against this machine's. All of
 # the library but text, which needs utf8proc (see tests/neon/no_text.c).
 NEON_OBJ := $(patsubst src/%.c,$(BUILD)/neon/%.o,\
-            $(filter-out src/text/% src/kernels/avx%,$(ALL_LIB)))
+            $(filter-out src/text/% src/kernels/avx% src/base/probe_avx%,$(ALL_LIB)))
 NEON_BINS := $(BUILD)/neon/check_neon $(BUILD)/neon/model_hash
 neon: $(NEON_BINS) $(BUILD)/tests/neon/model_hash
 $(BUILD)/neon/model_hash: tests/neon/no_text.c tests/pure_type.h
