@@ -97,9 +97,10 @@ def llama_batch(a, model, n, depth):
     speeds, rss = [], 0
     for _ in range(a.inner):
         program = os.path.join(os.path.dirname(a.llama), "llama-batched-bench")
-        out, rss = run(a, [program, "-m", model, "-c", str(n * (depth + a.gen)), "-npp",
-                           str(depth), "-ntg", str(a.gen), "-npl", str(n), "-t", str(a.threads),
-                           "--output-format", "jsonl"])
+        n_ctx = max(n * (depth + a.gen), 512)  # its warm-up fails in very small ones
+        out, rss = run(a, [program, "-m", model, "-c", str(n_ctx), "-npp", str(depth), "-ntg",
+                           str(a.gen), "-npl", str(n), "-t", str(a.threads), "--output-format",
+                           "jsonl"])
         lines = [line for line in out.splitlines() if line.startswith("{")]
         if len(lines) != 1:
             sys.exit(f"llama-batched-bench printed no result: {out[-300:]}")
