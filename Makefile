@@ -7,6 +7,18 @@ WERROR ?=
 CFLAGS ?= -O2 -g
 CLANG ?= clang
 AARCH64_CC ?= aarch64-linux-gnu-gcc
+HOST := $(shell uname -m)
+# ARCH=aarch64: a cross build, into a folder of its own, with the libraries of tools/deps.sh aarch64.
+# SLIM=1: without the commands that need libcurl, OpenSSL, SQLite and seccomp, as one static file.
+ifneq ($(filter-out $(HOST),$(ARCH)),)
+CC := $(if $(filter aarch64,$(ARCH)),$(AARCH64_CC),$(ARCH)-linux-gnu-gcc)
+BUILD := build/$(ARCH)
+CPPFLAGS += -Ibuild/$(ARCH)/libevent/usr/include
+LDFLAGS += -Lbuild/$(ARCH)/libevent/usr/lib/$(ARCH)-linux-gnu
+endif
+ifdef SLIM
+BUILD := $(BUILD)/slim
+endif
 FUZZ_SECONDS ?= 60
 MODEL ?= $(firstword $(wildcard models/*.gguf))
 
@@ -19,7 +31,7 @@ endif
 
 VERSION := $(shell sed -n 's/^.define OCTET_VERSION "\(.*\)"/\1/p' include/octet.h)
 SO_MAJOR := $(firstword $(subst ., ,$(VERSION)))
-ARCH := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
+ARCH ?= $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 
 # Kernels must keep every operation as written (see src/kernels/kernels.h), so no contraction and no
 # fast-math anywhere. The baseline stays the architecture's; each ISA file gets its own flags.
@@ -35,19 +47,37 @@ LIB_DIRS := base format quant kernels model text engine
 ALL_LIB := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
 OTHER_ISA := $(if $(filter x86_64,$(ARCH)),,src/kernels/avx2.c src/kernels/avx512.c) \
              $(if $(filter aarch64,$(ARCH)),,src/kernels/neon.c)
+OTHER_ISA += $(if $(filter x86_64,$(ARCH)),,$(wildcard src/base/probe_avx*.c)) \
+             $(if $(filter aarch64,$(ARCH)),,src/base/probe_neon.c)
 LIB_SRC := $(filter-out $(OTHER_ISA),$(ALL_LIB))
 COMPARE_SRC := $(wildcard src/compare/*.c)
 SERVER_SRC := $(wildcard src/server/*.c)
 CLI_SRC := $(wildcard src/cli/*.c)
+ifdef SLIM
+# What CLI_LIBS and COMPARE_LIBS bring along and static files can not have: see src/cli/main.c.
+CLI_SRC := $(filter-out %/cmd_pull.c %/fetch.c %/http.c %/cmd_compare.c %/cmd_eval.c %/cmd_report.c \
+             %/cmd_prices.c %/prices_desk.c %/prices_compare.c %/cmd_box.c %/cmd_fim_eval.c,\
+             $(CLI_SRC))
+CPPFLAGS += -DOCTET_SLIM
+LDFLAGS += -static
+CLI_LIBS := -ledit -ltinfo -lbsd -lmd
+COMPARE_LIBS :=
+endif
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard fuzz/fuzz_*.c)
 
 isa_flags = $(if $(findstring kernels/avx2,$(1)),-O3 -mavx2 -mfma -mf16c)\
  $(if $(findstring kernels/avx512,$(1)),-O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl\
  -mavx512vnni -mavx2 -mfma -mf16c)\
- $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)
+ $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)\
+ $(if $(findstring base/probe_,$(1)),$(probe_flags))
+probe_flags = $(if $(findstring generic,$(1)),-O3)\
+ $(if $(findstring avx2,$(1)),-O3 -mavx2 -mfma)\
+ $(if $(findstring avxvnni,$(1)),-O3 -mavx2 -mfma -mavxvnni)\
+ $(if $(findstring avx512,$(1)),-O3 -mavx512f -mavx512vnni -mfma)\
+ $(if $(findstring neon,$(1)),-O3 -march=armv8.2-a+dotprod)
 
-.PHONY: all lib grammars help deps check quick-check style demo check-clients asan tests-asan tests-cov fuzz fuzz-build \
+.PHONY: all lib grammars help deps check quick-check style demo check-clients check-aarch64 asan tests tests-asan tests-cov fuzz fuzz-build \
         clang-lint neon bench coverage format install uninstall clean
 all: $(BUILD)/octet lib ## the program and the library (default)
 lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
@@ -143,6 +173,10 @@ check-clients: $(BUILD)/octet ## real SDKs against octet serve (npm, PyPI): MODE
 asan: $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
 tests-asan: $(call test_bin,$(BUILD)/asan)
 tests-cov: $(BUILD)/cov/octet $(call test_bin,$(BUILD)/cov)
+tests: $(BUILD)/octet $(call test_bin,$(BUILD)) ## the same without, to run them by hand or emulated
+check-aarch64: $(BUILD)/octet ## unit and program tests of the whole program, emulated; takes long
+	@tools/deps.sh aarch64
+	+@tools/run_tests.sh aarch64 build unit cli hashes slim
 
 # clang compiles the library for fuzzing; the rest it only has to accept.
 clang-lint: $(BUILD)/fuzz/liboctet.a $(BUILD)/fuzz/libcompare.a $(BUILD)/fuzz/libserver.a
@@ -164,7 +198,7 @@ fuzz: fuzz-build ## every fuzz target for FUZZ_SECONDS (60)
 # Emulated: the NEON kernels against the scalar ones, and whole models against this machine's. All of
 # the library but text, which needs utf8proc (see tests/neon/no_text.c).
 NEON_OBJ := $(patsubst src/%.c,$(BUILD)/neon/%.o,\
-            $(filter-out src/text/% src/kernels/avx%,$(ALL_LIB)))
+            $(filter-out src/text/% src/kernels/avx% src/base/probe_avx%,$(ALL_LIB)))
 NEON_BINS := $(BUILD)/neon/check_neon $(BUILD)/neon/model_hash
 neon: $(NEON_BINS) $(BUILD)/tests/neon/model_hash
 $(BUILD)/neon/model_hash: tests/neon/no_text.c tests/pure_type.h

@@ -127,6 +127,8 @@ struct octet_model_info {
     int32_t n_threads;
     uint64_t n_params, file_bytes;
     uint64_t decode_bytes;       // weight bytes read to compute one token
+    uint64_t expert_bytes;       // weight bytes of all experts of all layers
+    uint64_t decode_macs;        // multiply-adds of one token with weights, attention not counted
     uint64_t kv_bytes_per_token; // with an f16 cache
 };
 

@@ -58,21 +58,57 @@ static void test_bandwidth_is_measured(void **state) {
     struct octet_err err;
     for (int n_threads = 1; n_threads <= 3; n_threads += 2) {
         double speed = 0;
-        assert_int_equal(probe_read_bandwidth(n_threads, 1, &speed, &err), OCTET_OK);
+        assert_int_equal(probe_read_bandwidth(n_threads, &speed, &err), OCTET_OK);
         assert_true(speed > 1e6);
     }
 }
 
-static void test_bandwidth_survives_failed_allocations(void **state) {
+static void test_speeds_of_an_instruction_set_or_the_best_one(void **state) {
+    (void)state;
+    static const char *const names[] = {NULL, "scalar", "avx2", "?"};
+    struct probe_speeds best;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct octet_err err;
+        struct probe_speeds speeds;
+        assert_int_equal(probe_measure_speeds(1, names[i], &speeds, &err), OCTET_OK);
+        assert_true(speeds.read_bytes > 1e6);
+        assert_true(speeds.int8_ops > 1e6);
+        assert_true(speeds.float_ops > 1e6);
+        if (names[i] == NULL) best = speeds;
+        // One that the machine has not is answered by the best that it has.
+        if (names[i] == NULL || strcmp(speeds.isa, names[i]) != 0) {
+            assert_string_equal(speeds.isa, best.isa);
+            assert_string_equal(speeds.int8, best.int8);
+        }
+        if (i == 1) assert_string_equal(speeds.isa, "scalar");
+    }
+}
+
+static void test_speeds_measured_apart_leave_no_memory_here(void **state) {
+    (void)state;
+    struct octet_err err;
+    struct probe_speeds speeds;
+    const uint64_t peak = probe_rss_peak();
+    assert_int_equal(probe_measure_apart(2, "scalar", &speeds, &err), OCTET_OK);
+    assert_string_equal(speeds.isa, "scalar");
+    assert_true(speeds.read_bytes > 1e6);
+    assert_true(probe_rss_peak() < peak + (8 << 20));
+}
+
+static void test_speeds_survive_failed_allocations(void **state) {
     (void)state;
     for (size_t after = 0; after < 3; after++) {
         struct octet_err err;
+        struct probe_speeds speeds = {.read_bytes = 1};
         double speed = 1;
         mem_fail_after(after);
-        const enum octet_status status = probe_read_bandwidth(1, 1, &speed, &err);
+        const enum octet_status status = probe_read_bandwidth(1, &speed, &err);
+        const enum octet_status apart = probe_measure_apart(1, NULL, &speeds, &err);
         mem_fail_after(SIZE_MAX);
         assert_int_equal(status, OCTET_EMEM);
         assert_true(speed == 0);
+        assert_int_equal(apart, OCTET_EMEM);
+        assert_non_null(strstr(err.message, "speeds"));
     }
 }
 
@@ -106,8 +142,10 @@ int main(void) {
         cmocka_unit_test(test_memory_sizes_are_plausible),
         cmocka_unit_test(test_anonymous_memory_is_part_of_the_peak),
         cmocka_unit_test(test_names_stay_within_their_buffers),
+        cmocka_unit_test(test_speeds_measured_apart_leave_no_memory_here),
         cmocka_unit_test(test_bandwidth_is_measured),
-        cmocka_unit_test(test_bandwidth_survives_failed_allocations),
+        cmocka_unit_test(test_speeds_of_an_instruction_set_or_the_best_one),
+        cmocka_unit_test(test_speeds_survive_failed_allocations),
         cmocka_unit_test(test_disk_probe_reports_a_missing_folder),
         cmocka_unit_test(test_disk_probe_measures_or_says_why_not),
         cmocka_unit_test(test_sandbox_probes_answer),

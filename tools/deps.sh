@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that are missing for one purpose and nothing else:
-#     tools/deps.sh [build|demo|check|more|coverage|pip]
+#     tools/deps.sh [build|demo|check|more|coverage|pip|aarch64]
 # "more" is what make check can do without: other compilers, emulation, JavaScript.
 # A second run finds nothing missing and touches neither apt nor the network.
 set -euo pipefail
@@ -26,7 +26,9 @@ case $purpose in
     coverage) tools=("${build_tools[@]}" gcovr:gcovr python3:python3)
               packages=("${build_packages[@]}" libcmocka-dev) ;;
     pip) tools=(python3:python3); packages=() ;;
-    *) echo "usage: tools/deps.sh [build|demo|check|more|coverage|pip]" >&2; exit 2 ;;
+    aarch64) tools=(aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user)
+             packages=() ;;
+    *) echo "usage: tools/deps.sh [build|demo|check|more|coverage|pip|aarch64]" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
@@ -89,4 +91,22 @@ if [ "$purpose" = more ] &&
     [ ! -e "$(clang -print-file-name=libclang_rt.fuzzer.a)" ]; then
     major=$(clang -dumpversion | cut -d. -f1)
     install_packages "libclang-rt-$major-dev"
+fi
+
+# Libraries of the other architecture, for make ARCH=aarch64. They stand beside the own ones, but
+# for libevent's headers, of which there can be only one: those are unpacked in the build folder.
+if [ "$purpose" = aarch64 ] && [ "$(uname -m)" != aarch64 ]; then
+    dpkg --print-foreign-architectures | grep -qx arm64 || dpkg --add-architecture arm64
+    arm=()
+    for package in "${build_packages[@]}" libcmocka-dev libevent-2.1-7 libevent-pthreads-2.1-7; do
+        case $package in ca-certificates | libevent-dev) continue ;; esac
+        dpkg-query -W -f '${db:Status-Status}' "$package:arm64" 2>/dev/null |
+            grep -qx installed || arm+=("$package:arm64")
+    done
+    [ ${#arm[@]} -eq 0 ] || install_packages "${arm[@]}"
+    folder=build/aarch64/libevent
+    if [ ! -e "$folder/usr/include/event2/event.h" ]; then
+        mkdir -p "$folder"
+        (cd "$folder" && apt-get -q download libevent-dev:arm64 && dpkg -x libevent-dev_*.deb .)
+    fi
 fi

@@ -1,12 +1,13 @@
 #!/bin/bash
 # Runs the checks and counts them: tools/run_tests.sh FLAVOUR [STEP...]
-# FLAVOUR is the build the unit and program tests use: asan or cov. Without steps: all of them.
+# FLAVOUR is the build the unit and program tests use: asan, cov, or aarch64 (a cross build, run by
+# an emulator). Without steps: all of them.
 # Every check is one line "ok NAME" or "FAIL NAME"; the output of a failed one is shown. The last
 # line is "N passed, N failed"; the exit status is 1 if anything failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-flavour=${1:?usage: tools/run_tests.sh asan|cov [STEP...]}
+flavour=${1:?usage: tools/run_tests.sh asan|cov|aarch64 [STEP...]}
 shift
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] ||
@@ -14,6 +15,18 @@ steps=("$@")
 build=${BUILD:-build}
 logs=$build/logs
 mkdir -p "$logs"
+emulator=
+build_tests=("$build/$flavour/octet" "tests-$flavour")
+program=$build/$flavour/octet
+if [ "$flavour" = aarch64 ]; then
+    emulator=qemu-aarch64
+    build_tests=(ARCH=aarch64 tests)
+    program=$build/aarch64/emulated/octet # tests call it by a path
+    mkdir -p "$build/aarch64/emulated"
+    printf '#!/bin/sh\nexec %s "%s" "$@"\n' "$emulator" "$(realpath -m "$build/aarch64/octet")" \
+        >"$program"
+    chmod +x "$program"
+fi
 OCTET_GRAMMARS=$(realpath -m "$build/liboctet-grammars.so")
 export OCTET_GRAMMARS
 export ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1}
@@ -48,7 +61,7 @@ step_release() {
 }
 # Without a build there is nothing to run; what failed is counted once.
 step_build() {
-    check "build-$flavour" make "$build/$flavour/octet" "tests-$flavour" || skip="$skip unit cli"
+    check "build-$flavour" make "${build_tests[@]}" || skip="$skip unit cli hashes"
     check unique-names names_are_unique
     make grammars || true # without a network, what needs them is left out
 }
@@ -88,8 +101,9 @@ step_unit() {
         [ -e "$source" ] && names+=("$name")
     done
     # One program per core; each leaves its log and its exit status.
+    local run="timeout 300 $emulator $build/$flavour/tests/{}"
     printf '%s\n' "${names[@]}" | xargs -P "$(nproc)" -I{} sh -c \
-        "timeout 300 $build/$flavour/tests/{} >$logs/{}.log 2>&1; echo \$? >$logs/{}.status"
+        "$run >$logs/{}.log 2>&1; echo \$? >$logs/{}.status"
     for name in "${names[@]}"; do
         count_unit "$name" "$logs/$name.log" "$(cat "$logs/$name.status")"
     done
@@ -103,7 +117,7 @@ step_cli() {
         [ "$name" != lib ] && [ -e "$script" ] || continue
         log=$logs/cli-$name.log
         status=0
-        OCTET=$(realpath "$build/$flavour/octet") timeout 300 bash "$script" >"$log" 2>&1 ||
+        OCTET=$(realpath "$program") timeout 300 bash "$script" >"$log" 2>&1 ||
             status=$?
         ok=$(grep -c '^ok ' "$log")
         bad=$(grep -c '^FAIL ' "$log")
@@ -207,6 +221,34 @@ compare_models() {
         fail "$name" "$logs/$name.log" $((n > ok ? n - ok : 1))
     fi
 }
+
+# The same logits, text and counts from the emulated program as from this machine's.
+step_hashes() {
+    local arch type
+    for arch in mistral-7b-tiny mixtral-8x7b-tiny phi-2-tiny llama-tiny; do
+        for type in q4_k_m q8_0 f16; do
+            check "hash-$arch-$type" same_run "$arch" "$type"
+        done
+    done
+}
+same_run() { # ARCH TYPE
+    local model=$logs/hash.gguf side
+    "$build/octet" synth --arch "$1" --type "$2" "$model" || return
+    for side in "$build/octet" "$program"; do
+        "$side" run -m "$model" -p "one two three" -n 24 --temp 0 --ignore-eos --json |
+            python3 -c 'import json, sys; j = json.load(sys.stdin)
+print({k: v for k, v in j.items() if not k.endswith("_tps") and not k.endswith("_s")})'
+    done | sort | uniq -c | tee /dev/stderr | grep -q '^ *2 .*logits_hash'
+}
+
+# The static program runs where no library of it is installed.
+step_slim() {
+    local slim=$build/aarch64/slim/octet
+    check build-slim make ARCH=aarch64 SLIM=1 build/aarch64/slim/octet || return
+    check slim-is-static no_interpreter "$slim"
+    check slim-runs "$emulator" "$slim" doctor
+}
+no_interpreter() { ! readelf -l "$1" | grep INTERP; }
 
 # Every fuzz target on its committed corpus plus what earlier runs found (build/fuzz/found).
 step_fuzz() {

@@ -1,56 +1,111 @@
 #!/usr/bin/env python3
-"""Measures octet and llama.cpp on one model file in alternating rounds, so that a machine that
-speeds up or slows down meanwhile does so for both. Prints medians and ratios; appends one line per
-test to a CSV file."""
+"""Measures octet and llama.cpp on the same model files in alternating rounds, so that a machine
+that speeds up or slows down meanwhile does so for both. Prints medians, ratios and octet's shares
+of what the machine can do (measured in the first and the last round); appends one line per test to
+a CSV file."""
 import argparse
 import csv
 import datetime
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 
-COLUMNS = ["date", "machine", "cores", "threads", "commit", "model", "test", "n", "depth", "rounds",
-           "octet_tps", "octet_min", "octet_max", "llama_tps", "llama_min", "llama_max", "ratio",
-           "llama_build"]
+COLUMNS = ["date", "machine", "cores", "threads", "commit", "isa", "model", "test", "n", "depth",
+           "rounds", "octet_tps", "octet_min", "octet_max", "llama_tps", "llama_min", "llama_max",
+           "ratio", "octet_gb_per_s", "ceiling_gb_per_s", "memory_share", "octet_gops",
+           "ceiling_gops", "compute_share", "octet_rss_bytes", "llama_rss_bytes", "llama_build"]
+
+
+def numbers(text):
+    return [int(part) for part in text.split(",") if part]
 
 
 def parse_args():
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--llama", required=True, help="llama-bench of a native llama.cpp build")
+    p.add_argument("--llama", required=True, help="llama-bench of a native llama.cpp build; "
+                   "llama-batched-bench is looked for beside it")
     p.add_argument("--octet", default="build/octet")
-    p.add_argument("-m", "--model", required=True)
+    p.add_argument("-m", "--model", required=True, action="append",
+                   help="may be given several times")
     p.add_argument("-t", "--threads", type=int, default=os.cpu_count())
     p.add_argument("-r", "--rounds", type=int, default=5)
-    p.add_argument("--prompt", type=int, default=512, help="prefill tokens (default 512)")
-    p.add_argument("--gen", type=int, default=128, help="decoded tokens (default 128)")
-    p.add_argument("--depth", type=int, default=0, help="tokens already in the context")
+    p.add_argument("--inner", type=int, default=1, help="runs of each test within a round, of "
+                   "which the median counts (default 1)")
+    p.add_argument("--prompt", type=int, default=512, help="prefill tokens (default 512); 0: none")
+    p.add_argument("--gen", type=int, default=128, help="decoded tokens (default 128); 0: none")
+    p.add_argument("--depth", type=numbers, default=[0],
+                   help="tokens already in the context; a list: 0,4096")
+    p.add_argument("--batch", type=numbers, default=[],
+                   help="sequences that decode together; a list: 1,4,8")
+    p.add_argument("--isa", help="instruction set that octet is held to (OCTET_ISA); build "
+                   "llama.cpp for the same: build_llama.sh SOURCE avx2")
+    p.add_argument("--prefix", type=shlex.split, default=[],
+                   help="command put before each measured program, as in 'taskset -c 0,1'")
     p.add_argument("--csv", default="bench/results.csv")
     return p.parse_args()
 
 
-def run_json(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        sys.exit(f"{command[0]} failed ({done.returncode}): {last}")
-    return json.loads(done.stdout)
+def run(a, command, env=None):
+    """Standard output, and the most bytes that the program had resident."""
+    with tempfile.TemporaryFile("w+") as err:
+        with subprocess.Popen(a.prefix + command, stdout=subprocess.PIPE, stderr=err, text=True,
+                              env=env) as child:
+            out = child.stdout.read()
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode != 0:
+            err.seek(0)
+            last = (err.read().strip().splitlines() or ["no message"])[-1]
+            sys.exit(f"{command[0]} failed ({child.returncode}): {last}")
+    return out, usage.ru_maxrss * 1024
 
 
-def octet_round(a):
-    rows = run_json([a.octet, "bench", "-m", a.model, "--prompt", str(a.prompt), "--gen",
-                     str(a.gen), "--depth", str(a.depth), "-r", "1", "-t", str(a.threads),
-                     "--json"])
-    return {row["test"]: row["tokens_per_s"] for row in rows}, "-"
+def octet_round(a, model, ceilings):
+    command = [a.octet, "bench", "-m", model, "--prompt", str(a.prompt), "--gen", str(a.gen),
+               "--depth", ",".join(map(str, a.depth)), "--batch",
+               ",".join(map(str, a.batch or [0])), "-r", str(a.inner), "-t", str(a.threads),
+               "--json"]
+    env = dict(os.environ, OCTET_ISA=a.isa) if a.isa else None
+    out, _ = run(a, command if ceilings else command + ["--no-ceilings"], env)
+    rows = json.loads(out)
+    return {(row["test"], row["n"], row["depth"]): row for row in rows}
 
 
-def llama_round(a):
-    rows = run_json([a.llama, "-m", a.model, "-p", str(a.prompt), "-n", str(a.gen), "-d",
-                     str(a.depth), "-r", "1", "-t", str(a.threads), "-o", "json"])
-    found = {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in rows}
-    return found, f"{rows[0]['build_commit']} ({rows[0]['build_number']})"
+def llama_round(a, model):
+    found = {}
+    if a.prompt or a.gen:
+        out, rss = run(a, [a.llama, "-m", model, "-p", str(a.prompt), "-n", str(a.gen), "-d",
+                           ",".join(map(str, a.depth)), "-r", str(a.inner), "-t", str(a.threads),
+                           "-o", "json"])
+        for row in json.loads(out):
+            test = ("prefill", row["n_prompt"]) if row["n_prompt"] else ("decode", row["n_gen"])
+            found[(*test, row["n_depth"])] = dict(
+                tokens_per_s=statistics.median(row["samples_ts"]), peak_rss_bytes=rss,
+                build=f"{row['build_commit']} ({row['build_number']})")
+    for depth in a.depth:
+        for n in a.batch if a.gen else []:
+            found["batch", n, depth] = llama_batch(a, model, n, max(depth, 1))
+    return found
+
+
+def llama_batch(a, model, n, depth):
+    speeds, rss = [], 0
+    for _ in range(a.inner):
+        program = os.path.join(os.path.dirname(a.llama), "llama-batched-bench")
+        n_ctx = max(n * (depth + a.gen), 512)  # its warm-up fails in very small ones
+        out, rss = run(a, [program, "-m", model, "-c", str(n_ctx), "-npp", str(depth), "-ntg",
+                           str(a.gen), "-npl", str(n), "-t", str(a.threads), "--output-format",
+                           "jsonl"])
+        lines = [line for line in out.splitlines() if line.startswith("{")]
+        if len(lines) != 1:
+            sys.exit(f"llama-batched-bench printed no result: {out[-300:]}")
+        speeds.append(json.loads(lines[0])["speed_tg"])
+    return dict(tokens_per_s=statistics.median(speeds), peak_rss_bytes=rss)
 
 
 def machine_name():
@@ -70,42 +125,72 @@ def commit_name():
 def append_rows(path, rows):
     new = not os.path.exists(path)
     with open(path, "a", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, COLUMNS)
+        writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerows(rows)
 
 
+def spread(name, values):
+    return {f"{name}_tps": round(statistics.median(values), 2),
+            f"{name}_min": round(min(values), 2), f"{name}_max": round(max(values), 2)}
+
+
+def share(octet, ceilings, value, ceiling):
+    """Octet's median of VALUE, the best measured CEILING, and their ratio."""
+    per_token = octet[0][value] / octet[0]["tokens_per_s"]
+    reached = per_token * statistics.median(row["tokens_per_s"] for row in octet)
+    most = max(row[ceiling] for row in ceilings)
+    return round(reached, 3), round(most, 2), round(reached / most, 4)
+
+
+def summarise(a, model, test, octet, llama):
+    """The CSV line of one test from its rounds."""
+    ours = [row["tokens_per_s"] for row in octet]
+    theirs = [row["tokens_per_s"] for row in llama]
+    ceilings = [row for row in octet if row["ceiling_gb_per_s"] is not None]
+    memory = share(octet, ceilings, "gb_per_s", "ceiling_gb_per_s")
+    compute = share(octet, ceilings, "gops", "ceiling_gops")
+    return dict(
+        date=datetime.date.today().isoformat(), machine=machine_name(), cores=os.cpu_count(),
+        threads=a.threads, commit=commit_name(), isa=octet[0]["isa"],
+        model=os.path.basename(model), test=test[0], n=test[1], depth=test[2], rounds=a.rounds,
+        **spread("octet", ours), **spread("llama", theirs),
+        ratio=round(statistics.median(ours) / statistics.median(theirs), 3),
+        octet_gb_per_s=memory[0], ceiling_gb_per_s=memory[1], memory_share=memory[2],
+        octet_gops=compute[0], ceiling_gops=compute[1], compute_share=compute[2],
+        octet_rss_bytes=max(row["peak_rss_bytes"] for row in octet),
+        llama_rss_bytes=max(row["peak_rss_bytes"] for row in llama),
+        llama_build=llama[0].get("build", ""))
+
+
+def measure_model(a, model):
+    octet, llama = {}, {}
+    for i in range(a.rounds):
+        sides = [("octet", octet, lambda: octet_round(a, model, i in (0, a.rounds - 1))),
+                 ("llama", llama, lambda: llama_round(a, model))]
+        for name, results, measure in sides if i % 2 == 0 else reversed(sides):
+            for test, row in measure().items():
+                results.setdefault(test, []).append(row)
+                print(f"round {i + 1} of {a.rounds}: {name} {' '.join(map(str, test))}: "
+                      f"{row['tokens_per_s']:.2f}", file=sys.stderr)
+    if set(octet) != set(llama):
+        sys.exit(f"the programs ran different tests: {sorted(octet)} and {sorted(llama)}")
+    return [summarise(a, model, test, octet[test], llama[test]) for test in octet]
+
+
 def main():
     a = parse_args()
-    speeds = {("octet", t): [] for t in ("prefill", "decode")}
-    speeds |= {("llama", t): [] for t in ("prefill", "decode")}
-    build = ""
-    for i in range(a.rounds):
-        order = [("octet", octet_round), ("llama", llama_round)]
-        for name, measure in order if i % 2 == 0 else reversed(order):
-            found, version = measure(a)
-            build = version if name == "llama" else build
-            for test in ("prefill", "decode"):
-                speeds[name, test].append(found[test])
-        print(f"round {i + 1} of {a.rounds}: " + ", ".join(
-            f"{name} {test} {values[-1]:.1f}" for (name, test), values in speeds.items()),
-            file=sys.stderr)
-    rows = []
-    for test, n in (("prefill", a.prompt), ("decode", a.gen)):
-        ours, theirs = speeds["octet", test], speeds["llama", test]
-        row = dict(date=datetime.date.today().isoformat(), machine=machine_name(),
-                   cores=os.cpu_count(), threads=a.threads, commit=commit_name(),
-                   model=os.path.basename(a.model), test=test, n=n, depth=a.depth, rounds=a.rounds,
-                   octet_tps=round(statistics.median(ours), 2), octet_min=round(min(ours), 2),
-                   octet_max=round(max(ours), 2), llama_tps=round(statistics.median(theirs), 2),
-                   llama_min=round(min(theirs), 2), llama_max=round(max(theirs), 2),
-                   ratio=round(statistics.median(ours) / statistics.median(theirs), 3),
-                   llama_build=build)
-        rows.append(row)
-        print(f"{test:8} n={n:<5} octet {row['octet_tps']:>9.2f} t/s   "
-              f"llama.cpp {row['llama_tps']:>9.2f} t/s   ratio {row['ratio']:.3f}")
-    append_rows(a.csv, rows)
+    for model in a.model:
+        rows = measure_model(a, model)
+        append_rows(a.csv, rows)
+        print(f"{os.path.basename(model)}, {rows[0]['isa']}, {a.threads} threads")
+        for row in rows:
+            limit = "compute" if row["test"] == "prefill" else "memory"
+            reached = f"{100 * row[limit + '_share']:.0f} % of {limit}"
+            print(f"{row['test']:8}{row['n']:>5} depth {row['depth']:<6} octet "
+                  f"{row['octet_tps']:>9.2f} t/s ({reached})   llama.cpp "
+                  f"{row['llama_tps']:>9.2f} t/s   ratio {row['ratio']:.3f}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -21,7 +20,6 @@
 #endif
 
 #include "base/mem.h"
-#include "base/threads.h"
 
 double probe_seconds(void) {
     struct timespec now;
@@ -162,85 +160,6 @@ void probe_cpu_features(char *features, size_t cap) {
     }
 #endif
     if (features[0] == '\0') append_word(features, cap, "none known");
-}
-
-/* ---- Memory bandwidth ------------------------------------------------------------------------ */
-
-/* 64 bytes: the compiler makes of it what the baseline instruction set has, and four independent
- * sums keep enough loads in flight to wait for memory alone. */
-typedef uint64_t line_t __attribute__((vector_size(64)));
-
-enum { N_SUMS = 4, STEP_BYTES = N_SUMS * 64 };
-
-struct sweep {
-    line_t *lines;
-    size_t n_steps; // of STEP_BYTES
-    uint64_t *sums; // (n_threads), so that the reads can not be left out
-    bool fill;
-};
-
-static uint64_t read_lines(const line_t *lines, size_t n_lines) {
-    line_t a = {0}, b = {0}, c = {0}, d = {0};
-    for (size_t i = 0; i < n_lines; i += N_SUMS) {
-        a += lines[i];
-        b += lines[i + 1];
-        c += lines[i + 2];
-        d += lines[i + 3];
-    }
-    a += b;
-    c += d;
-    a += c;
-    uint64_t sum = 0;
-    for (int i = 0; i < 8; i++) sum += a[i];
-    return sum;
-}
-
-static void sweep_part(void *arg, int i_thread, int n_threads) {
-    const struct sweep *const sweep = arg;
-    const size_t i = (size_t)i_thread, n = (size_t)n_threads;
-    const size_t begin = sweep->n_steps * i / n, end = sweep->n_steps * (i + 1) / n;
-    line_t *const lines = sweep->lines + begin * N_SUMS;
-    if (sweep->fill) {
-        memset(lines, 1, (end - begin) * STEP_BYTES);
-    } else {
-        sweep->sums[i] += read_lines(lines, (end - begin) * N_SUMS);
-    }
-}
-
-static size_t sweep_bytes(void) {
-    const uint64_t wanted = UINT64_C(512) << 20, available = probe_ram_available();
-    const uint64_t bytes = available != 0 && available / 4 < wanted ? available / 4 : wanted;
-    return (size_t)(bytes / STEP_BYTES * STEP_BYTES);
-}
-
-enum octet_status probe_read_bandwidth(int n_threads, int passes, double *bytes_per_second,
-                                       struct octet_err *err) {
-    *bytes_per_second = 0;
-    const size_t n_bytes = sweep_bytes();
-    struct pool *const pool = pool_open(n_threads);
-    line_t *const lines = mem_aligned(n_bytes + STEP_BYTES);
-    uint64_t *const sums = mem_array((size_t)n_threads, sizeof *sums);
-    enum octet_status status = OCTET_OK;
-    if (pool == NULL || lines == NULL || sums == NULL) {
-        status = octet_fail_memory(err, "the memory bandwidth measurement", n_bytes);
-    } else {
-        // With small pages the walks of the page table are measured too; a refusal does no harm.
-        const uintptr_t page = 4096, first = ((uintptr_t)lines + page - 1) / page * page;
-        madvise((void *)first, n_bytes - page, MADV_HUGEPAGE);
-        struct sweep sweep = {lines, n_bytes / STEP_BYTES, sums, true};
-        pool_run(pool, sweep_part, &sweep);
-        sweep.fill = false;
-        for (int i = 0; i < passes; i++) {
-            const double start = probe_seconds();
-            pool_run(pool, sweep_part, &sweep);
-            const double speed = (double)n_bytes / (probe_seconds() - start);
-            if (speed > *bytes_per_second) *bytes_per_second = speed;
-        }
-    }
-    mem_free(sums);
-    mem_free(lines);
-    pool_close(pool);
-    return status;
 }
 
 /* ---- Disk ------------------------------------------------------------------------------------ */

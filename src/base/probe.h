@@ -21,9 +21,24 @@ void probe_cpu_name(char *name, size_t cap);
 /* Names of the instruction set extensions that matter to kernels, space separated. */
 void probe_cpu_features(char *features, size_t cap);
 
-/* Bytes per second that N_THREADS together read from memory: the best of PASSES sums over one
- * buffer larger than any cache. */
-enum octet_status probe_read_bandwidth(int n_threads, int passes, double *bytes_per_second,
+/* What this machine can do at most: the best of several ways to read a buffer larger than any
+ * cache, and of loops of nothing but multiply-adds (2 operations each) in registers. */
+struct probe_speeds {
+    double read_bytes; // per second
+    double int8_ops;   // per second, in dot products of bytes
+    double float_ops;  // per second, single precision
+    const char *isa;   // whose loops ran, "avx512"
+    const char *int8;  // their instruction for bytes
+};
+/* All of N_THREADS together. ISA: "scalar", "avx2", "avxvnni", "avx512", "neon"; NULL, or one that
+ * this machine has not: the best it has. */
+enum octet_status probe_measure_speeds(int n_threads, const char *isa, struct probe_speeds *speeds,
+                                       struct octet_err *err);
+/* The same in a process of its own, so that the buffer does not count as memory of this one. */
+enum octet_status probe_measure_apart(int n_threads, const char *isa, struct probe_speeds *speeds,
+                                      struct octet_err *err);
+/* Of these only the bytes per second. */
+enum octet_status probe_read_bandwidth(int n_threads, double *bytes_per_second,
                                        struct octet_err *err);
 
 /* Bytes per second of sequential reads, past the page cache, of a temporary file in FOLDER.

@@ -1,71 +1,89 @@
-/* octet bench: how fast this machine runs a model, and how much of its memory bandwidth that is. */
-#include <math.h>
-#include <stdio.h>
+/* octet bench: how fast this machine runs a model, and how much of what it could do that is. */
+#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
-#include "base/probe.h"
-#include "cli/json_out.h"
-#include "cli/options.h"
+#include "base/threads.h"
+#include "cli/bench.h"
 #include "cli/output.h"
-#include "cli/progress.h"
 #include "cli/terminal.h"
 
-enum { FIRST_TOKENS = 10, WARM_UP_TOKENS = 64, BANDWIDTH_PASSES = 8, MAX_RUNS = 1000 };
-
-struct bench_args {
-    int32_t n_prompt, n_gen, depth, n_batch, n_runs;
-    uint64_t seed;
-    bool json;
-};
+enum { MAX_DEPTH = 1 << 24 };
 
 static const struct option_row rows[] = {
     {"prompt", 'p', OPTION_INT, "N", offsetof(struct bench_args, n_prompt), 0, 1 << 24, false,
      "tokens of the prefill test; 0: leave it out"},
     {"gen", 'n', OPTION_INT, "N", offsetof(struct bench_args, n_gen), 0, 1 << 24, false,
      "tokens of the decode test; 0: leave it out"},
-    {"depth", 'd', OPTION_INT, "N", offsetof(struct bench_args, depth), 0, 1 << 24, false,
-     "tokens the session holds before each test"},
-    {"batch", 'b', OPTION_INT, "N", offsetof(struct bench_args, n_batch), 0, 256, false,
-     "also decode N sequences in the same steps; 0: leave it out"},
-    {"repeat", 'r', OPTION_INT, "N", offsetof(struct bench_args, n_runs), 1, MAX_RUNS, false,
+    {"depth", 'd', OPTION_TEXT, "N,...", offsetof(struct bench_args, depths), 0, 0, false,
+     "tokens that sequences hold before each test; every test runs at each depth"},
+    {"batch", 'b', OPTION_TEXT, "N,...", offsetof(struct bench_args, batches), 0, 0, false,
+     "also decode N sequences in the same steps, for each N; 0: leave it out"},
+    {"repeat", 'r', OPTION_INT, "N", offsetof(struct bench_args, n_runs), 1, BENCH_MAX_RUNS, false,
      "times each test runs"},
     {"seed", 0, OPTION_SEED, "N", offsetof(struct bench_args, seed), 0, 0, false,
      "of the random token ids"},
+    {"no-ceilings", 0, OPTION_FLAG, NULL, offsetof(struct bench_args, no_ceilings), 0, 0, false,
+     "do not measure what the machine can do: shares are unknown"},
+    {"csv", 0, OPTION_TEXT, "FILE", offsetof(struct bench_args, csv), 0, 0, false,
+     "append a line per test to FILE"},
     {"json", 0, OPTION_FLAG, NULL, offsetof(struct bench_args, json), 0, 0, false,
      "print a JSON array, one object per test"},
 };
 
-struct result {
-    const char *test;
-    int32_t n;
-    double median, mean, spread; // tokens per second; spread: standard deviation
-    double bytes_per_token;      // read from memory
-    uint64_t peak_rss, anon_rss;
-};
+/* ---- Arguments ------------------------------------------------------------------------------- */
 
-enum { MAX_RESULTS = 3 };
+static void insert(struct bench_list *list, int32_t value) {
+    size_t at = 0;
+    while (at < list->n && list->items[at] < value) at++;
+    if (at < list->n && list->items[at] == value) return;
+    for (size_t i = list->n++; i > at; i--) list->items[i] = list->items[i - 1];
+    list->items[at] = value;
+}
 
-struct bench {
-    struct bench_args args;
-    struct model_args model_args;
-    struct session_args session_args;
-    struct octet_model *model;
-    struct octet_model_info info;
-    struct octet_session **sessions; // (n_sessions), the first for the tests of one sequence
-    size_t n_sessions;
-    struct octet_span *spans; // (n_sessions)
-    struct progress progress;
-    int32_t *tokens; // (n_tokens)
-    size_t n_tokens;
-    double speeds[MAX_RUNS];
-    double first_seconds, ceiling; // ceiling: bytes per second
-    struct result results[MAX_RESULTS];
-    size_t n_results;
-};
+/* Numbers from 0 to MAX with commas between them; false where TEXT is anything else. */
+static bool parse_list(const char *text, long max, struct bench_list *list) {
+    list->n = 0;
+    for (const char *p = text;; p++) {
+        char *end;
+        errno = 0;
+        const long value = strtol(p, &end, 10);
+        if (*p < '0' || *p > '9' || errno != 0 || value > max) return false;
+        if (list->n == BENCH_MAX_LIST) return false;
+        insert(list, (int32_t)value);
+        if (*end == '\0') return true;
+        if (*end != ',') return false;
+        p = end;
+    }
+}
 
-/* ---- The tests ------------------------------------------------------------------------------- */
+static int read_lists(const struct command *command, struct bench *bench) {
+    const struct bench_args *const args = &bench->args;
+    if (!parse_list(args->depths, MAX_DEPTH, &bench->depths)) {
+        return options_misuse(command, "--depth %s: expected up to %d numbers of 0 to %d, as in "
+                              "0,1024,4096", args->depths, BENCH_MAX_LIST, MAX_DEPTH);
+    }
+    if (!parse_list(args->batches, BENCH_MAX_BATCH, &bench->batches)) {
+        return options_misuse(command, "--batch %s: expected up to %d numbers of 0 to %d, as in "
+                              "1,2,4,8", args->batches, BENCH_MAX_LIST, BENCH_MAX_BATCH);
+    }
+    if (bench->batches.items[0] == 0) { // none
+        bench->batches.n--;
+        for (size_t i = 0; i < bench->batches.n; i++) {
+            bench->batches.items[i] = bench->batches.items[i + 1];
+        }
+    }
+    return OPTIONS_RUN;
+}
+
+/* ---- Setting up ------------------------------------------------------------------------------ */
+
+static bool on_progress(void *user, uint64_t done, uint64_t total) {
+    (void)user; // runs of the tests move the bar, Ctrl-C ends within one
+    (void)done;
+    (void)total;
+    return !terminal_interrupted();
+}
 
 /* splitmix64 */
 static uint64_t next_random(uint64_t *state) {
@@ -75,207 +93,24 @@ static uint64_t next_random(uint64_t *state) {
     return z ^ z >> 31;
 }
 
-static enum octet_status sync_to(struct bench *bench, size_t n, struct octet_err *err) {
-    return octet_session_sync(bench->sessions[0], bench->tokens, n, err);
-}
-
-/* Brings the first N sessions to the depth of the tests. */
-static enum octet_status rewind_sessions(struct bench *bench, size_t n, struct octet_err *err) {
-    enum octet_status status = OCTET_OK;
-    for (size_t i = 0; i < n && status == OCTET_OK; i++) {
-        if (bench->args.depth == 0) {
-            octet_session_clear(bench->sessions[i]);
-        } else {
-            status = octet_session_sync(bench->sessions[i], bench->tokens,
-                                        (size_t)bench->args.depth, err);
-        }
-    }
-    return status;
-}
-
-typedef enum octet_status (*test_fn)(struct bench *bench, int32_t n, struct octet_err *err);
-
-static enum octet_status prefill(struct bench *bench, int32_t n, struct octet_err *err) {
-    return sync_to(bench, (size_t)bench->args.depth + (size_t)n, err);
-}
-
-static enum octet_status decode(struct bench *bench, int32_t n, struct octet_err *err) {
-    enum octet_status status = OCTET_OK;
-    const size_t depth = (size_t)bench->args.depth;
-    for (int32_t i = 1; i <= n && status == OCTET_OK; i++) {
-        status = sync_to(bench, depth + (size_t)i, err);
-    }
-    return status;
-}
-
-static enum octet_status decode_batch(struct bench *bench, int32_t n, struct octet_err *err) {
-    enum octet_status status = OCTET_OK;
-    const size_t depth = (size_t)bench->args.depth;
-    for (int32_t i = 1; i <= n && status == OCTET_OK; i++) {
-        for (size_t k = 0; k < bench->n_sessions; k++) {
-            bench->spans[k] = (struct octet_span){bench->tokens, depth + (size_t)i};
-        }
-        status = octet_sessions_sync(bench->sessions, bench->spans, bench->n_sessions, err);
-    }
-    return status;
-}
-
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void summarise(double *speeds, size_t n, struct result *result) {
-    double sum = 0, sum2 = 0;
-    for (size_t i = 0; i < n; i++) sum += speeds[i];
-    result->mean = sum / (double)n;
-    for (size_t i = 0; i < n; i++) {
-        sum2 += (speeds[i] - result->mean) * (speeds[i] - result->mean);
-    }
-    result->spread = n > 1 ? sqrt(sum2 / (double)(n - 1)) : 0;
-    qsort(speeds, n, sizeof *speeds, compare_doubles);
-    result->median = (speeds[(n - 1) / 2] + speeds[n / 2]) / 2;
-}
-
-/* Runs FN over STEPS tokens of each of the first N_SEQUENCES sessions, once to warm up and then as
- * often as asked. */
-static enum octet_status measure(struct bench *bench, test_fn fn, int32_t steps, size_t n_sequences,
-                                 struct result *result, struct octet_err *err) {
-    const size_t n_runs = (size_t)bench->args.n_runs;
-    const int32_t warm_up = steps < WARM_UP_TOKENS ? steps : WARM_UP_TOKENS;
-    enum octet_status status = rewind_sessions(bench, n_sequences, err);
-    if (status == OCTET_OK) status = fn(bench, warm_up, err);
-    for (size_t run = 0; run < n_runs && status == OCTET_OK; run++) {
-        status = rewind_sessions(bench, n_sequences, err);
-        const double start = probe_seconds();
-        if (status == OCTET_OK) status = fn(bench, steps, err);
-        const double n_tokens = (double)steps * (double)n_sequences;
-        bench->speeds[run] = n_tokens / (probe_seconds() - start);
-        progress_update(&bench->progress, run + 1, n_runs);
-    }
-    if (status != OCTET_OK) return status;
-    summarise(bench->speeds, n_runs, result);
-    result->peak_rss = probe_rss_peak();
-    result->anon_rss = probe_rss_anon();
-    bench->n_results++;
-    return OCTET_OK;
-}
-
-/* Cache bytes a token reads on average while a sequence grows by N_STEPS. */
-static double kv_bytes(const struct bench *bench, int32_t n_steps) {
-    double held = (double)bench->args.depth + ((double)n_steps + 1) / 2;
-    if (bench->info.sliding_window > 0) held = fmin(held, (double)bench->info.sliding_window);
-    // Against f16; q8_0 is one byte and an eighth of a scale.
-    static const double factors[] = {
-        [OCTET_KV_F16] = 1, [OCTET_KV_F32] = 2, [OCTET_KV_Q8_0] = 0.5625};
-    const double factor = factors[bench->session_args.kv_type];
-    return held * factor * (double)bench->info.kv_bytes_per_token;
-}
-
-static enum octet_status run_tests(struct bench *bench, struct octet_err *err) {
+/* Sequences of a batch begin at different tokens, so that no two of them are the same: each has its
+ * own cache to read, and its own experts. */
+static int make_tokens(struct bench *bench, size_t n_sequences) {
     const struct bench_args *const args = &bench->args;
-    const double weights = (double)bench->info.decode_bytes;
-    enum octet_status status = OCTET_OK;
-    if (args->n_prompt > 0) {
-        struct result *const result = &bench->results[bench->n_results];
-        // At least: the weights once per chunk.
-        const int32_t chunk =
-            bench->session_args.prefill_chunk > 0 ? bench->session_args.prefill_chunk : 512;
-        const int32_t n_chunks = (args->n_prompt + chunk - 1) / chunk;
-        *result = (struct result){.test = "prefill", .n = args->n_prompt};
-        result->bytes_per_token = weights * n_chunks / args->n_prompt;
-        status = measure(bench, prefill, args->n_prompt, 1, result, err);
-    }
-    if (args->n_gen > 0 && status == OCTET_OK) {
-        struct result *const result = &bench->results[bench->n_results];
-        *result = (struct result){.test = "decode", .n = args->n_gen};
-        result->bytes_per_token = weights + kv_bytes(bench, args->n_gen);
-        status = measure(bench, decode, args->n_gen, 1, result, err);
-    }
-    if (args->n_batch > 0 && args->n_gen > 0 && status == OCTET_OK) {
-        struct result *const result = &bench->results[bench->n_results];
-        *result = (struct result){.test = "batch", .n = args->n_batch};
-        result->bytes_per_token = weights / args->n_batch + kv_bytes(bench, args->n_gen);
-        status = measure(bench, decode_batch, args->n_gen, bench->n_sessions, result, err);
-    }
-    return status;
-}
-
-/* ---- Results --------------------------------------------------------------------------------- */
-
-static json_t *result_json(const struct bench *bench, const struct result *result) {
-    const double speed = result->median * result->bytes_per_token;
-    json_t *const object = json_pack(
-        "{s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "test", result->test, "n",
-        result->n, "depth", bench->args.depth, "threads", bench->info.n_threads, "tokens_per_s",
-        json_out_number(result->median), "mean_tokens_per_s", json_out_number(result->mean),
-        "spread", json_out_number(result->spread), "gb_per_s", json_out_number(speed / 1e9),
-        "ceiling_gb_per_s", json_out_number(bench->ceiling / 1e9), "share",
-        json_out_number(speed / bench->ceiling), "peak_rss_bytes", (json_int_t)result->peak_rss,
-        "rss_anon_bytes", (json_int_t)result->anon_rss);
-    if (object != NULL && strcmp(result->test, "decode") == 0) {
-        json_object_set_new(object, "first_token_s", json_out_number(bench->first_seconds));
-    }
-    return object;
-}
-
-static int print_json(const struct bench *bench) {
-    json_t *const array = json_array();
-    for (size_t i = 0; i < bench->n_results; i++) {
-        json_array_append_new(array, result_json(bench, &bench->results[i]));
-    }
-    return json_out_print(array);
-}
-
-static int print_table(const struct bench *bench) {
-    const struct octet_model_info *const info = &bench->info;
-    char size[16], peak[16], anon[16];
-    output_printf("%s (%s), %s, %s kernels, %d threads\n",
-                  info->name[0] != '\0' ? info->name : bench->model_args.path, info->arch,
-                  output_bytes((double)info->file_bytes, size), info->isa, info->n_threads);
-    output_printf("load+first      %.2f s from start to the logits of a %d token prompt\n",
-                  bench->first_seconds, FIRST_TOKENS);
-    output_printf("memory reads    %.1f GB/s measured\n\n", bench->ceiling / 1e9);
-    output_printf("%-8s %6s %6s %10s %8s %8s %6s %9s %9s\n", "test", "n", "depth", "tokens/s",
-                  "+/-", "GB/s", "share", "peak RSS", "not file");
-    for (size_t i = 0; i < bench->n_results; i++) {
-        const struct result *const result = &bench->results[i];
-        const double speed = result->median * result->bytes_per_token;
-        output_printf("%-8s %6d %6d %10.2f %8.2f %8.2f %5.0f%% %9s %9s\n", result->test, result->n,
-                      bench->args.depth, result->median, result->spread, speed / 1e9,
-                      100 * speed / bench->ceiling, output_bytes((double)result->peak_rss, peak),
-                      output_bytes((double)result->anon_rss, anon));
-    }
-    return EXIT_DONE;
-}
-
-/* ---- Setting up ------------------------------------------------------------------------------ */
-
-static bool on_progress(void *user, uint64_t done, uint64_t total) {
-    (void)user; // steps of the tests move the bar, Ctrl-C ends within one
-    (void)done;
-    (void)total;
-    return !terminal_interrupted();
-}
-
-static int make_tokens(struct bench *bench) {
-    const struct bench_args *const args = &bench->args;
-    const int32_t longest = args->n_prompt > args->n_gen ? args->n_prompt : args->n_gen;
+    const size_t longest = bench_max((size_t)args->n_prompt, (size_t)args->n_gen);
     const size_t n_vocab = octet_n_tokens(bench->model);
-    bench->n_tokens = (size_t)args->depth + (size_t)longest;
-    if (bench->n_tokens < FIRST_TOKENS) bench->n_tokens = FIRST_TOKENS;
-    bench->tokens = mem_array(bench->n_tokens, sizeof *bench->tokens);
+    const size_t deepest = (size_t)bench->depths.items[bench->depths.n - 1];
+    bench->n_tokens = bench_max(deepest + longest, BENCH_FIRST_TOKENS);
+    const size_t n = bench->n_tokens + n_sequences;
+    bench->tokens = mem_array(n, sizeof *bench->tokens);
     if (bench->tokens == NULL) return output_error("out of memory for the tokens");
     if (n_vocab == 0) return output_error("%s: has no vocabulary", bench->model_args.path);
     uint64_t state = args->seed;
-    for (size_t i = 0; i < bench->n_tokens; i++) {
-        bench->tokens[i] = (int32_t)(next_random(&state) % n_vocab);
-    }
+    for (size_t i = 0; i < n; i++) bench->tokens[i] = (int32_t)(next_random(&state) % n_vocab);
     return OPTIONS_RUN;
 }
 
-static int open_sessions(struct bench *bench) {
-    const size_t n = bench->args.n_batch > 1 ? (size_t)bench->args.n_batch : 1;
+static int open_sessions(struct bench *bench, size_t n) {
     bench->sessions = mem_array(n, sizeof(struct octet_session *));
     bench->spans = mem_array(n, sizeof *bench->spans);
     if (bench->sessions == NULL || bench->spans == NULL) {
@@ -297,34 +132,54 @@ static int open_sessions(struct bench *bench) {
     return OPTIONS_RUN;
 }
 
+/* The ceiling that counts is that of the machine, unless it was told to be a lesser one. Before the
+ * tests APART, or its buffer would be part of the peak that they report. */
+static enum octet_status measure_ceilings(const struct bench *bench, bool apart,
+                                          struct probe_speeds *speeds, struct octet_err *err) {
+    if (bench->args.no_ceilings) return OCTET_OK;
+    const int asked = bench->model_args.n_threads, n_threads = asked > 0 ? asked : cpu_count();
+    const char *const isa = getenv("OCTET_ISA");
+    return apart ? probe_measure_apart(n_threads, isa, speeds, err)
+                 : probe_measure_speeds(n_threads, isa, speeds, err);
+}
+
+static enum octet_status first_tokens(struct bench *bench, double start, struct octet_err *err) {
+    const enum octet_status status =
+        octet_session_sync(bench->sessions[0], bench->tokens, BENCH_FIRST_TOKENS, err);
+    bench->first_seconds = probe_seconds() - start;
+    return status;
+}
+
 static int bench_model(struct bench *bench) {
+    struct octet_err err;
+    enum octet_status result = measure_ceilings(bench, true, &bench->before, &err);
+    if (result != OCTET_OK) return output_failure(&err);
     const double start = probe_seconds();
     int status = options_open_model(&bench->model_args, false, &bench->model);
     if (status != OPTIONS_RUN) return status;
     octet_model_get_info(bench->model, &bench->info);
-    status = make_tokens(bench);
-    if (status == OPTIONS_RUN) status = open_sessions(bench);
+    const struct bench_list *const batches = &bench->batches;
+    const size_t n_sequences = batches->n > 0 ? (size_t)batches->items[batches->n - 1] : 1;
+    status = make_tokens(bench, n_sequences);
+    if (status == OPTIONS_RUN) status = open_sessions(bench, n_sequences);
     if (status != OPTIONS_RUN) return status;
-    struct octet_err err;
-    if (sync_to(bench, FIRST_TOKENS, &err) != OCTET_OK) return output_failure(&err);
-    bench->first_seconds = probe_seconds() - start;
+    if (!bench_plan(bench)) return output_error("out of memory for the results");
+    if (first_tokens(bench, start, &err) != OCTET_OK) return output_failure(&err);
     progress_open(&bench->progress, "bench", PROGRESS_RUNS);
     terminal_catch_interrupt();
-    enum octet_status result = run_tests(bench, &err);
+    result = bench_run(bench, &err);
     terminal_release_interrupt();
     progress_close(&bench->progress);
-    // Last, as its buffer would count as the model's memory.
-    if (result == OCTET_OK) {
-        result =
-            probe_read_bandwidth(bench->info.n_threads, BANDWIDTH_PASSES, &bench->ceiling, &err);
-    }
+    if (result == OCTET_OK) result = measure_ceilings(bench, false, &bench->after, &err);
     if (result != OCTET_OK) return output_failure(&err);
-    return bench->args.json ? print_json(bench) : print_table(bench);
+    status = bench->args.csv != NULL ? bench_append_csv(bench) : (int)EXIT_DONE;
+    if (status != EXIT_DONE) return status;
+    return bench->args.json ? bench_print_json(bench) : bench_print_table(bench);
 }
 
 static int bench_command(const struct command *command, int argc, char **argv) {
     static const struct bench_args defaults = {
-        .n_prompt = 512, .n_gen = 128, .n_runs = 3, .seed = 1};
+        .depths = "0", .batches = "0", .n_prompt = 512, .n_gen = 128, .n_runs = 3, .seed = 1};
     struct bench bench = {.args = defaults};
     const struct option_group groups[] = {
         options_model_group(&bench.model_args),
@@ -334,6 +189,7 @@ static int bench_command(const struct command *command, int argc, char **argv) {
     struct arguments arguments;
     int status = options_parse(command, groups, sizeof groups / sizeof groups[0], argc, argv, 0, 0,
                                &arguments);
+    if (status == OPTIONS_RUN) status = read_lists(command, &bench);
     if (status != OPTIONS_RUN) return status;
     status = bench_model(&bench);
     for (size_t i = 0; i < bench.n_sessions; i++) octet_session_close(bench.sessions[i]);
@@ -341,20 +197,25 @@ static int bench_command(const struct command *command, int argc, char **argv) {
     mem_free(bench.sessions);
     mem_free(bench.spans);
     mem_free(bench.tokens);
+    mem_free(bench.tests);
+    mem_free(bench.speeds);
     return status;
 }
 
 const struct command cmd_bench = {
     .name = "bench",
-    .summary = "tokens per second and share of the memory bandwidth",
+    .summary = "tokens per second and share of what the machine can do",
     .usage = "-m MODEL [options]",
     .about = "Times a model on random tokens: prefill reads a prompt in large steps, decode makes "
-             "one token after the other. Decoding has to read all weights per token, so its limit "
-             "is the memory; the share says how near it comes to the read bandwidth measured in "
-             "the same run. For prefill GB/s counts the weights once per chunk. tokens/s is the "
-             "median of the runs, +/- their standard deviation.",
+             "one token after the other, batch does so for several sequences in common steps. "
+             "tokens/s is the median of the runs, +/- their standard deviation. Every token needs "
+             "weights and the cache of its sequence from memory (a batch shares the weights), and "
+             "a multiply-add (2 operations) with each weight; shares say how near that comes to "
+             "the fastest reads and integer dot products (floating point for float weights) "
+             "measured before and after the tests. Decoding is limited by memory, prefill by "
+             "arithmetic; for prefill, bytes are the weights once per chunk.",
     .examples = "  octet bench -m model.gguf\n"
-                "  octet bench -m model.gguf --prompt 0 --gen 64 --depth 2048 -t 8\n"
-                "  octet bench -m model.gguf --json > bench.json\n",
+                "  octet bench -m model.gguf --depth 0,1024,4096 --batch 1,2,4,8 -r 5\n"
+                "  octet bench -m model.gguf --json --csv bench.csv > bench.json\n",
     .run = bench_command,
 };

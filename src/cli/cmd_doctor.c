@@ -14,7 +14,7 @@
 #include "cli/output.h"
 #include "cli/plan.h"
 
-enum { BANDWIDTH_PASSES = 6, PLAN_TOKENS = 4096, N_TYPES = 3 };
+enum { PLAN_TOKENS = 4096, N_TYPES = 3 };
 
 struct doctor_args {
     const char *folder;
@@ -58,6 +58,7 @@ struct doctor {
     int n_cores;
     struct machine machine; // all cores
     double one_thread;      // bytes per second
+    struct probe_speeds speeds; // all cores
     struct octet_err memory_err, disk_err;
     char isa[32];           // "": the self test failed, see self_err
     struct octet_err self_err;
@@ -114,9 +115,9 @@ static void examine(struct doctor *doctor, const char *folder) {
     doctor->n_cores = cpu_count();
     machine->ram_total = probe_ram_total();
     machine->ram_available = probe_ram_available();
-    probe_read_bandwidth(1, BANDWIDTH_PASSES, &doctor->one_thread, &doctor->memory_err);
-    probe_read_bandwidth(doctor->n_cores, BANDWIDTH_PASSES, &machine->memory_speed,
-                         &doctor->memory_err);
+    probe_read_bandwidth(1, &doctor->one_thread, &doctor->memory_err);
+    probe_measure_speeds(doctor->n_cores, NULL, &doctor->speeds, &doctor->memory_err);
+    machine->memory_speed = doctor->speeds.read_bytes;
     probe_disk_read(folder, &machine->disk_speed, &doctor->disk_err);
     self_test(doctor);
     doctor->landlock = probe_landlock_abi();
@@ -154,6 +155,9 @@ static void print_machine(const struct doctor *doctor, const char *folder) {
     if (machine->memory_speed > 0) {
         output_printf("memory reads     %.1f GB/s with 1 thread, %.1f GB/s with %d\n",
                       doctor->one_thread / 1e9, machine->memory_speed / 1e9, doctor->n_cores);
+        output_printf("multiply-adds    %.0f Gop/s in int8 (%s), %.0f in single precision\n",
+                      doctor->speeds.int8_ops / 1e9, doctor->speeds.int8,
+                      doctor->speeds.float_ops / 1e9);
     } else {
         output_printf("memory reads     not measured: %s\n", doctor->memory_err.message);
     }
@@ -207,22 +211,23 @@ static json_t *prospects_json(const struct machine *machine) {
     return array;
 }
 
-static json_t *speed_json(double bytes_per_second) {
-    return json_out_number(bytes_per_second > 0 ? bytes_per_second / 1e9 : (double)NAN);
+static json_t *speed_json(double per_second) {
+    return json_out_number(per_second > 0 ? per_second / 1e9 : (double)NAN);
 }
 
 static int print_json(const struct doctor *doctor) {
     const struct machine *const machine = &doctor->machine;
     return json_out_print(json_pack(
-        "{s:o, s:s, s:i, s:o, s:I, s:I, s:o, s:o, s:o, s:b, s:i, s:b, s:o}", "cpu",
+        "{s:o, s:s, s:i, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:b, s:i, s:b, s:o}", "cpu",
         json_out_text(doctor->cpu, strlen(doctor->cpu)), "features", doctor->features, "cores",
         doctor->n_cores, "kernels",
         doctor->isa[0] != '\0' ? json_string(doctor->isa) : json_null(), "ram_total_bytes",
         (json_int_t)machine->ram_total, "ram_available_bytes",
         (json_int_t)machine->ram_available, "memory_gb_per_s_1_thread",
         speed_json(doctor->one_thread), "memory_gb_per_s", speed_json(machine->memory_speed),
-        "disk_gb_per_s", speed_json(machine->disk_speed), "user_namespaces",
-        (int)doctor->namespaces, "landlock_abi", doctor->landlock, "seccomp",
+        "int8_gops", speed_json(doctor->speeds.int8_ops), "float_gops",
+        speed_json(doctor->speeds.float_ops), "disk_gb_per_s", speed_json(machine->disk_speed),
+        "user_namespaces", (int)doctor->namespaces, "landlock_abi", doctor->landlock, "seccomp",
         (int)doctor->seccomp, "models", prospects_json(machine)));
 }
 

@@ -14,7 +14,7 @@
 #include "cli/progress.h"
 #include "cli/terminal.h"
 
-enum { VALUE_BYTES = 1 << 16, SHOWN_COLUMNS = 60, MAX_TYPES = 64, BANDWIDTH_PASSES = 4 };
+enum { VALUE_BYTES = 1 << 16, SHOWN_COLUMNS = 60, MAX_TYPES = 64 };
 
 struct inspect_args {
     bool tensors, json, check;
@@ -79,7 +79,7 @@ static void make_plan(struct inspection *inspection) {
     machine->ram_total = probe_ram_total();
     machine->ram_available = probe_ram_available();
     struct octet_err ignored; // an unknown speed is shown as such
-    probe_read_bandwidth(cpu_count(), BANDWIDTH_PASSES, &machine->memory_speed, &ignored);
+    probe_read_bandwidth(cpu_count(), &machine->memory_speed, &ignored);
 }
 
 static double decode_limit(const struct inspection *inspection) {

@@ -183,13 +183,6 @@ static enum octet_status read_vocab_size(const struct gguf *g, struct shape *s,
     return OCTET_OK;
 }
 
-static uint64_t experts_bytes(const struct tensor *experts, const struct shape *s) {
-    uint64_t n_bytes = 0;
-    for (size_t e = 0; e < s->n_experts; e++)
-        n_bytes += quant_row_bytes(experts[e].type, experts[e].cols) * experts[e].rows;
-    return n_bytes * s->n_experts_used / s->n_experts;
-}
-
 static const struct quant_type *main_type(const struct gguf *g) {
     const struct quant_type *best = NULL, *type;
     uint64_t most = 0;
@@ -203,26 +196,43 @@ static const struct quant_type *main_type(const struct gguf *g) {
     return best;
 }
 
-static void count_bytes(struct model *m) {
+struct weight_count {
+    uint64_t bytes, macs;
+};
+
+static void count_matrix(struct weight_count *count, const struct tensor *w) {
+    if (!w->type) return;
+    count->bytes += quant_row_bytes(w->type, w->cols) * w->rows;
+    count->macs += (uint64_t)w->cols * w->rows;
+}
+
+static void count_weights(struct model *m) {
     const struct shape *s = &m->shape;
     for (size_t i = 0; i < m->file->n_tensors; i++) {
         const struct gguf_tensor *t = &m->file->tensors[i];
         m->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
     }
-    const struct tensor *out = &m->w.output.w;
-    m->decode_bytes = quant_row_bytes(out->type, out->cols) * out->rows;
+    struct weight_count always = {0}, experts = {0};
+    count_matrix(&always, &m->w.output.w);
     for (size_t i = 0; i < s->n_layers; i++) {
         const struct layer *l = &m->w.layers[i];
         const struct tensor *matrices[] = {&l->attn_q.w,   &l->attn_k.w,   &l->attn_v.w,
                                            &l->attn_out.w, &l->ffn_gate.w, &l->ffn_up.w,
                                            &l->ffn_down.w, &l->router};
         for (size_t j = 0; j < sizeof matrices / sizeof *matrices; j++)
-            if (matrices[j]->type)
-                m->decode_bytes +=
-                    quant_row_bytes(matrices[j]->type, matrices[j]->cols) * matrices[j]->rows;
-        if (s->n_experts)
-            m->decode_bytes += experts_bytes(l->gate_exps, s) + experts_bytes(l->up_exps, s) +
-                               experts_bytes(l->down_exps, s);
+            count_matrix(&always, matrices[j]);
+        for (size_t e = 0; e < s->n_experts; e++) {
+            count_matrix(&experts, &l->gate_exps[e]);
+            count_matrix(&experts, &l->up_exps[e]);
+            count_matrix(&experts, &l->down_exps[e]);
+        }
+    }
+    m->expert_bytes = experts.bytes;
+    m->decode_bytes = always.bytes;
+    m->decode_macs = always.macs;
+    if (s->n_experts) {
+        m->decode_bytes += experts.bytes * s->n_experts_used / s->n_experts;
+        m->decode_macs += experts.macs * s->n_experts_used / s->n_experts;
     }
 }
 
@@ -232,7 +242,7 @@ enum octet_status model_load(const struct gguf *g, struct model *m, struct octet
     if (status == OCTET_OK) status = m->arch->read_shape(g, &m->shape, err);
     if (status == OCTET_OK) status = read_vocab_size(g, &m->shape, err);
     if (status == OCTET_OK) status = weights_bind(m, err);
-    if (status == OCTET_OK) count_bytes(m);
+    if (status == OCTET_OK) count_weights(m);
     m->type = main_type(g);
     return status;
 }

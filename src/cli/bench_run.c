@@ -1,0 +1,139 @@
+/* The runs of octet bench. All tests of one depth take turns, round after round, so that a machine
+ * whose speed drifts is as unkind to one as to another. The context is computed once per depth: a
+ * run is undone by going back to it. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "cli/bench.h"
+
+enum { WARM_UP_TOKENS = 32 };
+
+static void add_test(struct bench *bench, enum bench_kind kind, int32_t depth, int32_t steps,
+                     size_t n_sequences) {
+    if (steps == 0) return;
+    struct bench_test *const test = &bench->tests[bench->n_tests];
+    *test = (struct bench_test){
+        .kind = kind, .depth = depth, .steps = steps, .n_sequences = n_sequences};
+    test->speeds = bench->speeds + bench->n_tests++ * (size_t)bench->args.n_runs;
+}
+
+bool bench_plan(struct bench *bench) {
+    const struct bench_args *const args = &bench->args;
+    const size_t most = bench->depths.n * (2 + bench->batches.n);
+    bench->tests = mem_array(most, sizeof *bench->tests);
+    bench->speeds = mem_array(most, (size_t)args->n_runs * sizeof *bench->speeds);
+    if (bench->tests == NULL || bench->speeds == NULL) return false;
+    for (size_t i = 0; i < bench->depths.n; i++) {
+        const int32_t depth = bench->depths.items[i];
+        add_test(bench, BENCH_PREFILL, depth, args->n_prompt, 1);
+        add_test(bench, BENCH_DECODE, depth, args->n_gen, 1);
+        for (size_t k = 0; k < bench->batches.n; k++) {
+            add_test(bench, BENCH_BATCH, depth, args->n_gen, (size_t)bench->batches.items[k]);
+        }
+    }
+    return true;
+}
+
+/* The first N sequences grow to LENGTH tokens, in common steps. */
+static enum octet_status sync_to(struct bench *bench, size_t n, int32_t length,
+                                 struct octet_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        bench->spans[i] = (struct octet_span){bench->tokens + i, (size_t)length};
+    }
+    return octet_sessions_sync(bench->sessions, bench->spans, n, err);
+}
+
+/* The first N sequences back to DEPTH tokens. What a sliding window has lost is computed again. */
+static enum octet_status go_back(struct bench *bench, size_t n, int32_t depth,
+                                 struct octet_err *err) {
+    bool whole = true;
+    for (size_t i = 0; i < n; i++) {
+        // It keeps what matches, less the last token, which would have no logits.
+        octet_session_reuse(bench->sessions[i], bench->tokens + i, (size_t)depth + 1);
+        whole = whole && octet_session_length(bench->sessions[i]) == (size_t)depth;
+    }
+    return whole ? OCTET_OK : sync_to(bench, n, depth, err);
+}
+
+static enum octet_status run_steps(struct bench *bench, const struct bench_test *test,
+                                   int32_t steps, struct octet_err *err) {
+    if (test->kind == BENCH_PREFILL) return sync_to(bench, 1, test->depth + steps, err);
+    enum octet_status status = OCTET_OK;
+    for (int32_t i = 1; i <= steps && status == OCTET_OK; i++) {
+        status = sync_to(bench, test->n_sequences, test->depth + i, err);
+    }
+    return status;
+}
+
+static enum octet_status run_once(struct bench *bench, struct bench_test *test, size_t round,
+                                  struct octet_err *err) {
+    enum octet_status status = go_back(bench, test->n_sequences, test->depth, err);
+    if (status != OCTET_OK) return status;
+    const double start = probe_seconds();
+    status = run_steps(bench, test, test->steps, err);
+    const double n_tokens = (double)test->steps * (double)test->n_sequences;
+    test->speeds[round] = n_tokens / (probe_seconds() - start);
+    test->peak_rss = probe_rss_peak();
+    test->anon_rss = probe_rss_anon();
+    return status;
+}
+
+static enum octet_status warm_up(struct bench *bench, const struct bench_test *test,
+                                 struct octet_err *err) {
+    const enum octet_status status = go_back(bench, test->n_sequences, test->depth, err);
+    const int32_t steps = test->steps < WARM_UP_TOKENS ? test->steps : WARM_UP_TOKENS;
+    return status == OCTET_OK ? run_steps(bench, test, steps, err) : status;
+}
+
+static enum octet_status run_depth(struct bench *bench, struct bench_test *tests, size_t n_tests,
+                                   struct octet_err *err) {
+    const size_t done = (size_t)(tests - bench->tests), n_runs = (size_t)bench->args.n_runs;
+    size_t n_sequences = 1;
+    for (size_t i = 0; i < n_tests; i++) {
+        n_sequences = bench_max(n_sequences, tests[i].n_sequences);
+    }
+    enum octet_status status = go_back(bench, n_sequences, tests->depth, err);
+    for (size_t i = 0; i < n_tests && status == OCTET_OK; i++) {
+        status = warm_up(bench, &tests[i], err);
+    }
+    for (size_t round = 0; round < n_runs; round++) {
+        for (size_t i = 0; i < n_tests && status == OCTET_OK; i++) {
+            status = run_once(bench, &tests[i], round, err);
+            progress_update(&bench->progress, done * n_runs + round * n_tests + i + 1,
+                            bench->n_tests * n_runs);
+        }
+    }
+    return status;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void summarise(struct bench_test *test, size_t n) {
+    double sum = 0, sum2 = 0;
+    for (size_t i = 0; i < n; i++) sum += test->speeds[i];
+    test->mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++) {
+        sum2 += (test->speeds[i] - test->mean) * (test->speeds[i] - test->mean);
+    }
+    test->spread = n > 1 ? sqrt(sum2 / (double)(n - 1)) : 0;
+    qsort(test->speeds, n, sizeof *test->speeds, compare_doubles);
+    test->median = (test->speeds[(n - 1) / 2] + test->speeds[n / 2]) / 2;
+}
+
+enum octet_status bench_run(struct bench *bench, struct octet_err *err) {
+    enum octet_status status = OCTET_OK;
+    for (size_t i = 0, n; i < bench->n_tests && status == OCTET_OK; i += n) {
+        for (n = 1; i + n < bench->n_tests; n++) {
+            if (bench->tests[i + n].depth != bench->tests[i].depth) break;
+        }
+        status = run_depth(bench, bench->tests + i, n, err);
+    }
+    for (size_t i = 0; i < bench->n_tests && status == OCTET_OK; i++) {
+        summarise(&bench->tests[i], (size_t)bench->args.n_runs);
+    }
+    return status;
+}
