@@ -37,7 +37,7 @@ OTHER_ISA := $(if $(filter x86_64,$(ARCH)),,src/kernels/avx2.c src/kernels/avx51
              $(if $(filter aarch64,$(ARCH)),,src/kernels/neon.c)
 LIB_SRC := $(filter-out $(OTHER_ISA),$(ALL_LIB))
 COMPARE_SRC := $(wildcard src/compare/*.c)
-SERVER_SRC := $(wildcard src/server/*.c)
+SERVER_SRC := $(wildcard src/server/*.c src/lsp/*.c)
 CLI_SRC := $(wildcard src/cli/*.c)
 TEST_SRC := $(wildcard tests/test_*.c)
 FUZZ_SRC := $(wildcard fuzz/fuzz_*.c)

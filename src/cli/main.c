@@ -11,7 +11,7 @@
 static const struct command *const commands[] = {
     &cmd_run,        &cmd_chat,    &cmd_bench, &cmd_perplexity, &cmd_tokenize,
     &cmd_detokenize, &cmd_inspect, &cmd_synth, &cmd_pull,       &cmd_doctor,
-    &cmd_serve,      &cmd_fim_eval,
+    &cmd_serve,      &cmd_lsp,     &cmd_fim_eval,
     &cmd_compare,    &cmd_report,  &cmd_eval,  &cmd_prices,     &cmd_box,
 };
 
