@@ -31,7 +31,6 @@ struct filling {
     struct hole *hole;
     char *body; // sent, of jansson
     struct buffer reply;
-    char error[CURL_ERROR_SIZE];
     filled_fn done;
     void *user;
 };
@@ -75,7 +74,7 @@ static void finish(struct filling *f, CURLcode code) {
     const char *const content = json_string_value(json_object_get(json, "content"));
     if (code != CURLE_OK) {
         snprintf(text, sizeof text, "%s: %.200s", f->remote->url,
-                 f->error[0] ? f->error : curl_easy_strerror(code));
+                 curl_easy_strerror(code)); // without times, so that it is told once
         filled.failure = text;
     } else if (http_status != 200 || !content) {
         filled.failure = failure_of(json, http_status, text, sizeof text);
@@ -174,7 +173,6 @@ static bool begin(struct remote *remote, struct filling *f) {
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, f->body);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_bytes);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, f);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, f->error);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, f);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     if (remote->nearby) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
