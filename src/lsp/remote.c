@@ -119,7 +119,8 @@ static int set_timer(CURLM *multi, long ms, void *arg) {
 }
 
 static void on_socket(evutil_socket_t fd, short what, void *arg) {
-    drive(arg, fd, (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
+    const int in = what & EV_READ ? CURL_CSELECT_IN : 0;
+    drive(arg, fd, in | (what & EV_WRITE ? CURL_CSELECT_OUT : 0));
 }
 
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *watch) {

@@ -1,5 +1,5 @@
 /* HTTP on one thread, over libevent: connections, limits, keys, origins. What a path means is the
- * routes' business. Everything here is called on the thread of httpd_run; others reach it by mail. */
+ * routes' business. Everything here is called on the thread of httpd_run; others send it mail. */
 #ifndef OCTET_SERVER_HTTPD_H
 #define OCTET_SERVER_HTTPD_H
 

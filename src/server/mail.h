@@ -1,4 +1,4 @@
-/* Mail to the thread of an event loop, from any thread: what a lane has to tell its jobs' owners. */
+/* Mail to the thread of an event loop, from any thread: what a lane has to tell of its jobs. */
 #ifndef OCTET_SERVER_MAIL_H
 #define OCTET_SERVER_MAIL_H
 

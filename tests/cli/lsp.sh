@@ -9,7 +9,8 @@ run "$OCTET" lsp --server ftp://x; expect_failure lsp_closed_input 'went away'
 echo secret >"$TMP/key"
 run "$OCTET" lsp --server http://x --api-key-file "$TMP/key"
 expect_failure lsp_keys_are_private 'chmod 600'
-run_stdin /etc/passwd "$OCTET" lsp -m "$TMP/tiny.gguf"
+printf 'hello\n\n' >"$TMP/other"
+run_stdin "$TMP/other" "$OCTET" lsp -m "$TMP/tiny.gguf"
 expect_failure lsp_other_input 'no LSP message'
 python3 tests/lsp/check.py "$OCTET" "$TMP" || n_failed=$((n_failed + 1))
 python3 tests/lsp/check_model.py "$OCTET" "$TMP/tiny.gguf" "$TMP/slow.gguf" "$TMP" ||
