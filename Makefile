@@ -51,7 +51,7 @@ OTHER_ISA += $(if $(filter x86_64,$(ARCH)),,$(wildcard src/base/probe_avx*.c)) \
              $(if $(filter aarch64,$(ARCH)),,src/base/probe_neon.c)
 LIB_SRC := $(filter-out $(OTHER_ISA),$(ALL_LIB))
 COMPARE_SRC := $(wildcard src/compare/*.c)
-SERVER_SRC := $(wildcard src/server/*.c)
+SERVER_SRC := $(wildcard src/server/*.c src/lsp/*.c)
 CLI_SRC := $(wildcard src/cli/*.c)
 ifdef SLIM
 # What CLI_LIBS and COMPARE_LIBS bring along and static files can not have: see src/cli/main.c.

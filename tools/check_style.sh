@@ -57,7 +57,8 @@ arrows model 'base|quant|format|kernels|text|model'
 arrows engine 'base|quant|format|kernels|text|model|engine'
 arrows compare 'base|compare'
 arrows server 'base|server'
-arrows cli 'base|compare|server|cli'
+arrows lsp 'base|server|lsp'
+arrows cli 'base|compare|server|lsp|cli'
 
 for script in "${scripts[@]}"; do
     case $script in

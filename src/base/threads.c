@@ -146,28 +146,38 @@ void pool_run(struct pool *pool, pool_fn fn, void *arg) {
     }
 }
 
-struct task_run {
-    pool_task_fn fn;
+struct range_run {
+    pool_range_fn fn;
     void *arg;
     struct share *shares;
 };
 
-/* Own tasks first, then those that others have not begun. */
-static void run_tasks(void *run_arg, int i_thread, int n_threads) {
-    struct task_run *run = run_arg;
+/* Takes a quarter of what is left of a share, from its front; returns how many tasks that are. */
+static size_t claim(struct share *share, size_t *begin) {
+    size_t next = atomic_load_explicit(&share->next, memory_order_relaxed), n;
+    do {
+        if (next >= share->end) return 0;
+        n = (share->end - next + 3) / 4;
+    } while (!atomic_compare_exchange_weak_explicit(&share->next, &next, next + n,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    *begin = next;
+    return n;
+}
+
+/* The own share first, then what others have not begun. */
+static void run_ranges(void *run_arg, int i_thread, int n_threads) {
+    struct range_run *run = run_arg;
     for (int i = 0; i < n_threads; i++) {
         struct share *share = &run->shares[(i_thread + i) % n_threads];
-        for (;;) {
-            size_t task = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
-            if (task >= share->end) break;
-            run->fn(run->arg, task, i_thread);
-        }
+        size_t begin, n;
+        while ((n = claim(share, &begin)) > 0) run->fn(run->arg, begin, begin + n, i_thread);
     }
 }
 
-void pool_tasks(struct pool *pool, size_t n_tasks, pool_task_fn fn, void *arg) {
+void pool_ranges(struct pool *pool, size_t n_tasks, pool_range_fn fn, void *arg) {
+    if (n_tasks == 0) return;
     if (n_tasks == 1) {
-        fn(arg, 0, 0);
+        fn(arg, 0, 1, 0);
         return;
     }
     size_t n_threads = (size_t)pool->n_threads, per_thread = n_tasks / n_threads, begin = 0;
@@ -176,6 +186,21 @@ void pool_tasks(struct pool *pool, size_t n_tasks, pool_task_fn fn, void *arg) {
         begin += per_thread + (i < n_tasks % n_threads);
         pool->shares[i].end = begin;
     }
-    struct task_run run = {fn, arg, pool->shares};
-    pool_run(pool, run_tasks, &run);
+    struct range_run run = {fn, arg, pool->shares};
+    pool_run(pool, run_ranges, &run);
+}
+
+struct task_run {
+    pool_task_fn fn;
+    void *arg;
+};
+
+static void run_tasks(void *run_arg, size_t begin, size_t end, int i_thread) {
+    struct task_run *run = run_arg;
+    for (size_t i = begin; i < end; i++) run->fn(run->arg, i, i_thread);
+}
+
+void pool_tasks(struct pool *pool, size_t n_tasks, pool_task_fn fn, void *arg) {
+    struct task_run run = {fn, arg};
+    pool_ranges(pool, n_tasks, run_tasks, &run);
 }

@@ -19,7 +19,7 @@ struct command {
 
 extern const struct command cmd_run, cmd_chat, cmd_bench, cmd_perplexity, cmd_tokenize,
     cmd_detokenize, cmd_inspect, cmd_synth, cmd_pull, cmd_doctor, cmd_box, cmd_prices,
-    cmd_compare, cmd_eval, cmd_report, cmd_serve,
+    cmd_compare, cmd_eval, cmd_report, cmd_serve, cmd_lsp,
     cmd_fim_eval;
 
 #endif

@@ -94,16 +94,6 @@ static double similarity(struct span a, struct span b) {
 
 /* ---- Filling --------------------------------------------------------------------------------- */
 
-/* What a client would be shown of TEXT. */
-static void keep_shown(const struct hole *hole, struct buffer *text) {
-    bool over = false;
-    const size_t n = fim_cut(hole, text->bytes, text->n, true, &over);
-    const size_t skipped = fim_skip(hole, text->bytes, n);
-    memmove(text->bytes, text->bytes + skipped, n - skipped);
-    text->n = n - skipped;
-    text->bytes[text->n] = '\0';
-}
-
 static enum octet_status generate_text(struct eval *e, struct hole *hole, struct job *job,
                                        struct buffer *text, struct octet_err *err) {
     struct seat *const seat = &e->seat;
@@ -132,7 +122,7 @@ static enum octet_status fill(struct eval *e, struct hole *hole, struct buffer *
     enum octet_status status = fim_prepare(
         e->model, hole, (size_t)octet_session_n_ctx(e->seat.session), job, err);
     if (status == OCTET_OK) status = generate_text(e, hole, job, text, err);
-    if (status == OCTET_OK) keep_shown(hole, text);
+    if (status == OCTET_OK) fim_keep(hole, text);
     *n_tokens = job->n_generated;
     e->seat.job = NULL;
     job_free(job);

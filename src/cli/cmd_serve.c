@@ -8,11 +8,12 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "cli/cli.h"
+#include "cli/keys.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "server/server.h"
 
-enum { MAX_MODELS = 16, MAX_KEYS = 256, KEY_FILE_BYTES = 1 << 16 };
+enum { MAX_MODELS = 16 };
 
 struct serve_args {
     struct text_list models, origins, names;
@@ -57,43 +58,6 @@ static const struct option_row rows[] = {
 static const struct serve_args defaults = {
     .host = "127.0.0.1", .port = 8080, .n_seats = 8, .n_queue = 256, .cache_mb = -1,
     .cache_disk_mb = 20000};
-
-/* ---- Keys ------------------------------------------------------------------------------------ */
-
-struct keys {
-    char *text;
-    char *items[MAX_KEYS]; // (n) within TEXT
-    size_t n;
-};
-
-static int split_keys(const char *path, struct keys *keys) {
-    for (char *line = strtok(keys->text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
-        line += strspn(line, " \t");
-        line[strcspn(line, " \t")] = '\0';
-        if (line[0] == '\0' || line[0] == '#') continue;
-        if (keys->n == MAX_KEYS) return output_error("%s: more than %d keys", path, MAX_KEYS);
-        keys->items[keys->n++] = line;
-    }
-    if (keys->n == 0) return output_error("%s: no key in it", path);
-    return OPTIONS_RUN;
-}
-
-static int read_keys(const char *path, struct keys *keys) {
-    FILE *const file = fopen(path, "rb");
-    struct stat stat_of;
-    int status = OPTIONS_RUN;
-    keys->text = mem_alloc(KEY_FILE_BYTES);
-    if (!file || fstat(fileno(file), &stat_of) != 0)
-        status = output_error("%s: can not be read", path);
-    else if (stat_of.st_mode & 077)
-        status = output_error("%s: others may read it; chmod 600 %s", path, path);
-    else if (!keys->text)
-        status = output_error("out of memory");
-    else if (fread(keys->text, 1, KEY_FILE_BYTES - 1, file) == KEY_FILE_BYTES - 1)
-        status = output_error("%s: too long for a file of keys", path);
-    if (file) fclose(file);
-    return status == OPTIONS_RUN ? split_keys(path, keys) : status;
-}
 
 /* ---- Models ---------------------------------------------------------------------------------- */
 
@@ -195,13 +159,13 @@ static int run(const struct command *command, int argc, char **argv) {
     int status = options_parse(command, &group, 1, argc, argv, 0, 0, &arguments);
     if (status != OPTIONS_RUN) return status;
     status = name_models(&args, models, names);
-    if (status == OPTIONS_RUN && args.key_file) status = read_keys(args.key_file, &keys);
+    if (status == OPTIONS_RUN && args.key_file) status = keys_read(args.key_file, &keys);
     if (status == OPTIONS_RUN && !args.key_file && !host_is_loopback(args.host))
         fputs("octet serve: anybody who reaches this address may use it; consider "
               "--api-key-file\n", stderr);
     if (status == OPTIONS_RUN) status = serve(&args, models, &keys);
     for (size_t i = 0; i < MAX_MODELS; i++) mem_free(names[i]);
-    mem_free(keys.text);
+    keys_free(&keys);
     options_free(&group, 1);
     return status;
 }

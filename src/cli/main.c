@@ -12,8 +12,8 @@ static const struct command *const commands[] = {
     &cmd_run,        &cmd_chat,    &cmd_bench, &cmd_perplexity, &cmd_tokenize,
     &cmd_detokenize, &cmd_inspect, &cmd_synth, &cmd_doctor,     &cmd_serve,
 #ifndef OCTET_SLIM // make SLIM=1: what needs no libraries that can not be linked statically
-    &cmd_pull,       &cmd_compare, &cmd_report, &cmd_eval,      &cmd_prices,
-    &cmd_box,        &cmd_fim_eval,
+    &cmd_lsp,        &cmd_pull,    &cmd_compare, &cmd_report,   &cmd_eval,
+    &cmd_prices,     &cmd_box,     &cmd_fim_eval,
 #endif
 };
 

@@ -16,8 +16,8 @@
 #include "kernels/kernels.h"
 
 enum {
-    GROUP = 8,       // rows that are summed up together
-    PREFETCH = 4096, // bytes ahead
+    GROUP = LANES,   // rows that are summed up together
+    PREFETCH = 8192, // bytes ahead; half as many leave two threads waiting for memory
     ZMM_BYTES = 64,
 };
 
@@ -86,6 +86,24 @@ INLINE __m512i load_lanes(const uint8_t *p, size_t step, size_t n) {
                     load_128(n > 2 ? p + 2 * step : last), load_128(n > 3 ? p + 3 * step : last));
 }
 
+/* 4 words of each of 16 rows, STRIDE bytes apart, to 4 registers with a lane for each row. */
+INLINE void transpose_words(const void *src, size_t stride, __m512i out[4]) {
+    const char *p = src;
+    __m512i v[4], t[4];
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        v[i] = in_lanes(load_128(p + i * stride), load_128(p + (i + 4) * stride),
+                        load_128(p + (i + 8) * stride), load_128(p + (i + 12) * stride));
+    t[0] = _mm512_unpacklo_epi32(v[0], v[1]);
+    t[1] = _mm512_unpackhi_epi32(v[0], v[1]);
+    t[2] = _mm512_unpacklo_epi32(v[2], v[3]);
+    t[3] = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm512_unpacklo_epi64(t[0], t[2]);
+    out[1] = _mm512_unpackhi_epi64(t[0], t[2]);
+    out[2] = _mm512_unpacklo_epi64(t[1], t[3]);
+    out[3] = _mm512_unpackhi_epi64(t[1], t[3]);
+}
+
 /* Read once: a compiler would rather repeat the load as an operand of each use, but blocks lie
  * across cache lines, which makes loads dear. */
 INLINE __m512i load_once(const void *p) {
@@ -114,9 +132,13 @@ static void prepare_bsum(const int16_t *bsum, size_t n_blocks, bool pairs, int16
     memset(out, 0, (n_blocks + 3) / 4 * (pairs ? 32 : 64) * sizeof *out);
     for (size_t b = 0; b < n_blocks; b++, bsum += 16) {
         int16_t *to = out + b / 4 * (pairs ? 32 : 64) + b % 4 * 8;
-        for (size_t g = 0; g < 8; g++) {
-            to[g] = pairs ? (int16_t)(bsum[2 * g] + bsum[2 * g + 1]) : bsum[g];
-            if (!pairs) to[32 + g] = bsum[8 + g];
+        __m256i sums = load_256(bsum);
+        if (pairs) {
+            sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+            _mm_storeu_si128((void *)to, _mm256_cvtepi32_epi16(sums));
+        } else {
+            _mm_storeu_si128((void *)to, _mm256_castsi256_si128(sums));
+            _mm_storeu_si128((void *)(to + 32), _mm256_extracti128_si256(sums, 1));
         }
     }
 }
@@ -631,48 +653,43 @@ INLINE void direct_chunks(load_chunk_fn *load, size_t block_bytes, int bias_shif
 
 /* ---- Summing up ------------------------------------------------------------------------------ */
 
-/* 8 floats of each of 8 rows, STRIDE floats apart, to 8 registers with a lane for each row. */
-INLINE void transpose_8(const float *src, size_t stride, __m256 out[8]) {
-    __m256 a[8], b[8];
+INLINE void sums_of_rows(const float *sums, size_t stride, __m512 out[4]) {
+    __m512i columns[4];
+    transpose_words(sums, stride * sizeof *sums, columns);
     UNROLL
-    for (size_t i = 0; i < 4; i++) {
-        __m256 even = _mm256_loadu_ps(src + 2 * i * stride);
-        __m256 odd = _mm256_loadu_ps(src + (2 * i + 1) * stride);
-        a[2 * i] = _mm256_unpacklo_ps(even, odd);
-        a[2 * i + 1] = _mm256_unpackhi_ps(even, odd);
+    for (size_t i = 0; i < 4; i++) out[i] = _mm512_castsi512_ps(columns[i]);
+}
+
+/* Blocks B .. B + N - 1, N <= 4. */
+INLINE __m512 sum_quad(const struct sums *s, size_t stride, size_t b, size_t n, bool has_min,
+                       __m512 acc) {
+    __m512 dot[4], d[4], extra[4], m[4];
+    sums_of_rows(s->dot + b, stride, dot);
+    sums_of_rows(s->d + b, stride, d);
+    if (has_min) {
+        sums_of_rows(s->extra + b, stride, extra);
+        sums_of_rows(s->m + b, stride, m);
     }
     UNROLL
-    for (size_t i = 0; i < 8; i += 4) {
-        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
-        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
-        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
-        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+    for (size_t i = 0; i < n; i++) {
+        acc = _mm512_fmadd_ps(dot[i], d[i], acc);
+        if (has_min) acc = _mm512_fmadd_ps(extra[i], m[i], acc);
     }
-    UNROLL
-    for (size_t i = 0; i < 4; i++) {
-        out[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
-        out[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
-    }
+    return acc;
+}
+
+INLINE __m512 sum_blocks(const struct sums *s, size_t stride, size_t n_blocks, bool has_min) {
+    __m512 acc = _mm512_setzero_ps();
+    size_t b = 0;
+    for (; b + 4 <= n_blocks; b += 4) acc = sum_quad(s, stride, b, 4, has_min, acc);
+    if (b + 1 == n_blocks) return sum_quad(s, stride, b, 1, has_min, acc);
+    if (b + 2 == n_blocks) return sum_quad(s, stride, b, 2, has_min, acc);
+    return b + 3 == n_blocks ? sum_quad(s, stride, b, 3, has_min, acc) : acc;
 }
 
 /* The products of GROUP rows, whose sums lie STRIDE floats apart. */
-INLINE __m256 sum_up(const struct sums *s, size_t stride, size_t n_blocks, bool has_min) {
-    __m256 acc = _mm256_setzero_ps();
-    for (size_t b = 0; b < n_blocks; b += 8) {
-        __m256 dot[8], d[8], extra[8], m[8];
-        transpose_8(s->dot + b, stride, dot);
-        transpose_8(s->d + b, stride, d);
-        if (has_min) {
-            transpose_8(s->extra + b, stride, extra);
-            transpose_8(s->m + b, stride, m);
-        }
-        size_t n = n_blocks - b < 8 ? n_blocks - b : 8;
-        for (size_t i = 0; i < n; i++) {
-            acc = _mm256_fmadd_ps(dot[i], d[i], acc);
-            if (has_min) acc = _mm256_fmadd_ps(extra[i], m[i], acc);
-        }
-    }
-    return acc;
+static __m512 sum_up(const struct sums *s, size_t stride, size_t n_blocks, bool has_min) {
+    return has_min ? sum_blocks(s, stride, n_blocks, true) : sum_blocks(s, stride, n_blocks, false);
 }
 
 #endif

@@ -406,8 +406,8 @@ INLINE void load_tq1_0(const void *block, struct chunk *out) {
         _mm_unpacklo_epi64(_mm_unpacklo_epi32(t[0], t[1]), _mm_unpacklo_epi32(t[2], t[3]));
     out->code[0] = first_digits(_mm512_inserti64x4(_mm512_castsi256_si512(v[0]), v[1], 1));
     out->code[1] = first_digits(_mm512_inserti64x4(_mm512_castsi256_si512(v[2]), v[3], 1));
-    out->code[2] = first_digits(in_quarters(_mm256_castsi256_si128(v[4]),
-                                            _mm256_extracti128_si256(v[4], 1), w[0], w[1]));
+    out->code[2] = first_digits(
+        in_quarters(_mm256_castsi256_si128(v[4]), _mm256_extracti128_si256(v[4], 1), w[0], w[1]));
     out->code[3] = first_digits(in_quarters(w[2], w[3], w[4], tail));
 }
 

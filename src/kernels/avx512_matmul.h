@@ -118,25 +118,12 @@ struct strip_32 {
 _Static_assert(sizeof(struct strip_256) <= 256 * 64 && sizeof(struct strip_32) <= 32 * 64,
                "matmul_scratch_bytes");
 
-/* 4 words of each of 16 rows, STRIDE bytes apart, to 4 registers with a lane for each row. */
+/* The same, stored one after the other. */
 INLINE void transpose(const void *src, size_t stride, void *dst) {
-    const char *p = src;
-    __m512i v[4], t[4];
-    for (size_t i = 0; i < 4; i++) {
-        v[i] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(p + i * stride)));
-        v[i] = _mm512_inserti32x4(v[i], _mm_loadu_si128((const void *)(p + (i + 4) * stride)), 1);
-        v[i] = _mm512_inserti32x4(v[i], _mm_loadu_si128((const void *)(p + (i + 8) * stride)), 2);
-        v[i] = _mm512_inserti32x4(v[i], _mm_loadu_si128((const void *)(p + (i + 12) * stride)), 3);
-    }
-    t[0] = _mm512_unpacklo_epi32(v[0], v[1]);
-    t[1] = _mm512_unpackhi_epi32(v[0], v[1]);
-    t[2] = _mm512_unpacklo_epi32(v[2], v[3]);
-    t[3] = _mm512_unpackhi_epi32(v[2], v[3]);
-    char *out = dst;
-    _mm512_storeu_si512(out, _mm512_unpacklo_epi64(t[0], t[2]));
-    _mm512_storeu_si512(out + ZMM_BYTES, _mm512_unpackhi_epi64(t[0], t[2]));
-    _mm512_storeu_si512(out + 2 * ZMM_BYTES, _mm512_unpacklo_epi64(t[1], t[3]));
-    _mm512_storeu_si512(out + 3 * ZMM_BYTES, _mm512_unpackhi_epi64(t[1], t[3]));
+    __m512i columns[4];
+    transpose_words(src, stride, columns);
+    UNROLL
+    for (size_t i = 0; i < 4; i++) _mm512_storeu_si512((char *)dst + i * ZMM_BYTES, columns[i]);
 }
 
 /* q * scale as it is for bias 0; else 128 - q * scale, which -4 * -32 does not overflow. */
@@ -429,7 +416,7 @@ static void matmul_direct(const struct format *f, bool has_min, const uint8_t *w
                                       sums.extra + i * stride, sums.m + i * stride};
                 f->direct(w + (r + i) * row_bytes, n_blocks, &tokens[t], &of_row);
             }
-            _mm256_mask_storeu_ps(y + t * ldy + r, (__mmask8)first_lanes(n),
+            _mm512_mask_storeu_ps(y + t * ldy + r, first_lanes(n),
                                   sum_up(&sums, stride, n_blocks, has_min));
         }
     }

@@ -1,22 +1,17 @@
-/* Products of activation rows with weight matrices. Work is cut by rows of the matrices into tasks
- * that any thread may take; no sum is ever split. */
+/* Products of activation rows with weight matrices. Work is cut by rows of the matrices, which any
+ * thread may take; no sum is ever split. */
 #include "model/step.h"
 
-enum {
-    TASK_ROWS = 16,          // the widest register tile of the kernels
-    TASK_BYTES = 256 * 1024, // of weights: enough for the prefetcher to settle
-};
+enum { TASK_ROWS = 16 }; // the widest register tile of the kernels
 
 struct products_job {
     struct step *s;
     const struct product *list;
     size_t n_products;
-    size_t total_rows; // of all matrices, each rounded up to TASK_ROWS
-    size_t task_rows;
 };
 
-static size_t padded_rows(const struct tensor *w) {
-    return (w->rows + TASK_ROWS - 1) / TASK_ROWS * TASK_ROWS;
+static size_t n_tasks(const struct product *p) {
+    return p->n > 0 ? (p->w->rows + TASK_ROWS - 1) / TASK_ROWS : 0;
 }
 
 static struct act act_rows(const struct act *a, size_t row, size_t n) {
@@ -47,17 +42,18 @@ static void product_rows(struct step *s, const struct product *p, size_t row0, s
             s->kernels->add(y + t * w->rows, p->b + row0, row1 - row0);
 }
 
-static void products_task(void *arg, size_t i_task, int i_thread) {
+/* Tasks are numbered through all products. */
+static void products_range(void *arg, size_t begin, size_t end, int i_thread) {
     const struct products_job *job = arg;
     void *scratch = (uint8_t *)job->s->scratch + (size_t)i_thread * job->s->scratch_bytes;
-    size_t begin = i_task * job->task_rows, end = begin + job->task_rows, first = 0;
+    size_t first = 0;
     for (size_t i = 0; i < job->n_products && first < end; i++) {
         const struct product *p = &job->list[i];
-        size_t last = first + padded_rows(p->w);
-        if (last > begin && p->n > 0) {
-            size_t row0 = begin > first ? begin - first : 0, row1 = end - first;
-            if (row1 > p->w->rows) row1 = p->w->rows;
-            if (row0 < row1) product_rows(job->s, p, row0, row1, scratch);
+        size_t last = first + n_tasks(p);
+        if (last > begin) {
+            size_t row0 = begin > first ? (begin - first) * TASK_ROWS : 0;
+            size_t row1 = end < last ? (end - first) * TASK_ROWS : p->w->rows;
+            product_rows(job->s, p, row0, row1, scratch);
         }
         first = last;
     }
@@ -99,20 +95,10 @@ void input_set(struct step *s, const float *x, size_t n, size_t k) {
 
 void products(struct step *s, const struct product *list, size_t n_products) {
     quantize_input(s, list, n_products);
-    struct products_job job = {.s = s, .list = list, .n_products = n_products};
-    size_t row_bytes = 1;
-    for (size_t i = 0; i < n_products; i++) {
-        job.total_rows += padded_rows(list[i].w);
-        size_t bytes = quant_row_bytes(list[i].w->type, list[i].w->cols);
-        if (bytes > row_bytes) row_bytes = bytes;
-    }
-    // Small enough to share among the threads, large enough to be worth handing out.
-    size_t n_threads = (size_t)pool_n_threads(s->pool);
-    job.task_rows = TASK_BYTES / row_bytes / TASK_ROWS * TASK_ROWS;
-    size_t share = job.total_rows / (4 * n_threads) / TASK_ROWS * TASK_ROWS;
-    if (job.task_rows > share) job.task_rows = share;
-    if (job.task_rows < TASK_ROWS) job.task_rows = TASK_ROWS;
-    pool_tasks(s->pool, (job.total_rows + job.task_rows - 1) / job.task_rows, products_task, &job);
+    struct products_job job = {s, list, n_products};
+    size_t total = 0;
+    for (size_t i = 0; i < n_products; i++) total += n_tasks(&list[i]);
+    pool_ranges(s->pool, total, products_range, &job);
 }
 
 void linear(struct step *s, const struct linear *l, float *y) {

@@ -63,6 +63,8 @@ size_t fim_skip(const struct hole *hole, const char *text, size_t n_bytes);
  * answer is the same as for a complete text. */
 size_t fim_cut(const struct hole *hole, const char *text, size_t n_bytes, bool complete,
                bool *over);
+/* Leaves of a complete TEXT what belongs into the hole. */
+void fim_keep(const struct hole *hole, struct buffer *text);
 
 /* Marks of a family other than MODEL's in a raw prompt, as clients write that guess the family by
  * the model's name. NULL: there are none, or out of memory. MODEL NULL: any family is another. */

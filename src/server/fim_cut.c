@@ -210,3 +210,13 @@ size_t fim_cut(const struct hole *hole, const char *text, size_t n_bytes, bool c
     if (!complete) return last;
     return trim_end(hole, text, n_own, *over || hole->method != FIM_TRAINED);
 }
+
+void fim_keep(const struct hole *hole, struct buffer *text) {
+    bool over = false;
+    if (text->n == 0) return;
+    const size_t n = fim_cut(hole, text->bytes, text->n, true, &over);
+    const size_t n_skipped = fim_skip(hole, text->bytes, n);
+    memmove(text->bytes, text->bytes + n_skipped, n - n_skipped);
+    text->n = n - n_skipped;
+    text->bytes[text->n] = '\0';
+}

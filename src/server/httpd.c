@@ -13,7 +13,6 @@
 #include <event2/thread.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,10 +32,9 @@ struct httpd {
     struct httpd_options options;
     struct event_base *base;
     struct evhttp *evhttp;
-    struct event *mail, *grace;
+    struct mailbox *mail;
+    struct event *grace;
     int port;
-    pthread_mutex_t lock;
-    struct mail *first, **last; // under LOCK
     struct exchange *exchanges; // under way
     size_t n_exchanges;
     double grace_s;
@@ -56,30 +54,12 @@ struct exchange {
     const char *comment;
 };
 
-/* ---- Mail from other threads ----------------------------------------------------------------- */
+/* ---- Stopping -------------------------------------------------------------------------------- */
 
-void httpd_post(struct httpd *http, struct mail *mail) {
-    mail->next = NULL;
-    pthread_mutex_lock(&http->lock);
-    *http->last = mail;
-    http->last = &mail->next;
-    pthread_mutex_unlock(&http->lock);
-    event_active(http->mail, EV_READ, 0);
-}
+struct mailbox *httpd_mailbox(const struct httpd *http) { return http->mail; }
 
-static void read_mail(evutil_socket_t fd, short what, void *arg) {
-    (void)fd, (void)what;
-    struct httpd *const http = arg;
-    pthread_mutex_lock(&http->lock);
-    struct mail *mail = http->first;
-    http->first = NULL;
-    http->last = &http->first;
-    pthread_mutex_unlock(&http->lock);
-    while (mail) {
-        struct mail *const next = mail->next;
-        mail->fn(mail->arg);
-        mail = next;
-    }
+static void stop_when_idle(void *user) {
+    struct httpd *const http = user;
     if (http->stopping && http->n_exchanges == 0) event_base_loopbreak(http->base);
 }
 
@@ -120,7 +100,7 @@ static void exchange_free(struct exchange *x) {
     if (x->next) x->next->link = x->link;
     http->n_exchanges--;
     mem_free(x);
-    if (http->stopping && http->n_exchanges == 0) event_active(http->mail, EV_READ, 0);
+    if (http->stopping && http->n_exchanges == 0) mailbox_wake(http->mail);
 }
 
 static void tell_gone(struct exchange *x) {
@@ -506,12 +486,10 @@ enum octet_status httpd_open(const struct httpd_options *options, struct httpd *
     }
     allow_many_files();
     http->options = *options;
-    http->last = &http->first;
-    pthread_mutex_init(&http->lock, NULL);
     http->base = event_base_new();
     if (http->base) {
         http->evhttp = evhttp_new(http->base);
-        http->mail = event_new(http->base, -1, EV_PERSIST, read_mail, http);
+        http->mail = mailbox_open(http->base, stop_when_idle, http);
         http->grace = evtimer_new(http->base, grace_is_over, http);
     }
     enum octet_status status = OCTET_OK;
@@ -538,11 +516,9 @@ void httpd_close(struct httpd *http) {
     if (!http) return;
     if (http->evhttp) evhttp_free(http->evhttp); // closes connections, which tells their exchanges
     while (http->exchanges) tell_gone(http->exchanges);
-    if (http->base) read_mail(-1, 0, http);
-    if (http->mail) event_free(http->mail);
+    mailbox_close(http->mail);
     if (http->grace) event_free(http->grace);
     if (http->base) event_base_free(http->base);
-    pthread_mutex_destroy(&http->lock);
     mem_free(http);
 }
 

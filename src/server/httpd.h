@@ -1,5 +1,5 @@
 /* HTTP on one thread, over libevent: connections, limits, keys, origins. What a path means is the
- * routes' business. Everything here is called on the thread of httpd_run but for httpd_post. */
+ * routes' business. Everything here is called on the thread of httpd_run; others send it mail. */
 #ifndef OCTET_SERVER_HTTPD_H
 #define OCTET_SERVER_HTTPD_H
 
@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "octet.h"
+#include "server/mail.h"
 
 struct httpd;
 
@@ -51,14 +52,8 @@ size_t httpd_n_exchanges(const struct httpd *http); // under way
 void httpd_run(struct httpd *http, double grace_s);
 bool httpd_stopping(const struct httpd *http);
 
-/* Runs mail->fn(mail->arg) on the thread of httpd_run, in order; from any thread. MAIL stays the
- * caller's and may be posted again, or freed, from when FN is called. */
-struct mail {
-    void (*fn)(void *arg);
-    void *arg;
-    struct mail *next; // http's
-};
-void httpd_post(struct httpd *http, struct mail *mail);
+/* To the thread of httpd_run. */
+struct mailbox *httpd_mailbox(const struct httpd *http);
 
 /* ---- One exchange ---------------------------------------------------------------------------- */
 

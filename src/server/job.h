@@ -1,6 +1,6 @@
 /* One text to be generated, on its way from a dialect to a lane and back. A dialect makes it, fills
  * in what is asked for, and hands it to lane_submit; from then on it is the lane's, which tells of
- * text and of the end through the callbacks, on the HTTP thread. */
+ * text and of the end through the callbacks, on the thread that reads the lane's mail. */
 #ifndef OCTET_SERVER_JOB_H
 #define OCTET_SERVER_JOB_H
 
@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 #include "octet.h"
-#include "server/httpd.h"
+#include "server/mail.h"
 
 enum { JOB_MAX_STOPS = 64, JOB_MAX_ENDS = 16, JOB_MAX_TOPS = 20 };
 

@@ -19,7 +19,7 @@ enum { ROWS_ALONE = 512, ROWS_BESIDE = 96, WORTH_WAITING = 64 };
 
 struct lane {
     struct lane_options options;
-    struct httpd *http;
+    struct mailbox *mail;
     char *name;
     struct octet_model *model;
     struct octet_cache *cache;
@@ -52,7 +52,7 @@ static void count(uint64_t *buckets, double *sum, double seconds) {
     *sum += seconds;
 }
 
-/* ---- Telling, on the HTTP thread ------------------------------------------------------------- */
+/* ---- Telling, on the mail's thread ----------------------------------------------------------- */
 
 static bool take_reports(struct job *job, const struct token_report *tokens, size_t n) {
     if (!mem_reserve((void **)&job->tokens, &job->tokens_cap, job->n_tokens + n,
@@ -88,7 +88,7 @@ static void post(struct lane *lane, struct job *job) {
     if (job->unread.posted) return;
     job->unread.posted = true;
     job->mail = (struct mail){.fn = deliver, .arg = job};
-    httpd_post(lane->http, &job->mail);
+    mailbox_post(lane->mail, &job->mail);
 }
 
 static bool add_report(struct job *job, const struct token_report *report) {
@@ -402,13 +402,13 @@ static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
     return status;
 }
 
-enum octet_status lane_open(const struct lane_options *options, struct httpd *http,
+enum octet_status lane_open(const struct lane_options *options, struct mailbox *mail,
                             struct lane **out, struct octet_err *err) {
     *out = NULL;
     struct lane *const lane = mem_alloc(sizeof *lane);
     if (!lane) return octet_fail_memory(err, "a model", sizeof *lane);
     lane->options = *options;
-    lane->http = http;
+    lane->mail = mail;
     lane->last = &lane->first;
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->wake, NULL);
@@ -456,7 +456,7 @@ void lane_close(struct lane *lane) {
     mem_free(lane);
 }
 
-/* ---- From the HTTP thread -------------------------------------------------------------------- */
+/* ---- From other threads ---------------------------------------------------------------------- */
 
 const char *lane_name(const struct lane *lane) { return lane->name; }
 const struct octet_model *lane_model(const struct lane *lane) { return lane->model; }

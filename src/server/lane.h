@@ -7,7 +7,6 @@
 
 #include <time.h>
 
-#include "server/httpd.h"
 #include "server/job.h"
 
 enum { LANE_BUCKETS = 16 };
@@ -36,7 +35,8 @@ struct lane_stats {
     double ttft_sum, gap_sum;
 };
 
-enum octet_status lane_open(const struct lane_options *options, struct httpd *http,
+/* What its jobs are told goes through MAIL. */
+enum octet_status lane_open(const struct lane_options *options, struct mailbox *mail,
                             struct lane **out, struct octet_err *err);
 void lane_stop(struct lane *lane); // cancels what is under way, and waits until it has ended
 void lane_close(struct lane *lane);

@@ -167,7 +167,8 @@ enum octet_status server_open(const struct server_options *options, struct serve
     enum octet_status status =
         server->lanes ? listen_to(server, err) : octet_fail_memory(err, "models", 0);
     for (size_t i = 0; i < options->n_models && status == OCTET_OK; i++) {
-        status = lane_open(&options->models[i], server->http, &server->lanes[i], err);
+        status = lane_open(&options->models[i], httpd_mailbox(server->http),
+                           &server->lanes[i], err);
         if (status != OCTET_OK) break;
         server->n_lanes++;
         if (options->loaded) options->loaded(options->user, options->models[i].name);

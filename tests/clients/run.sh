@@ -33,6 +33,7 @@ serve() { # NAME OPTIONS...; leaves $url
     url=$(grep -o 'http://.*' "$log")
 }
 serve serve -m "$model"
+export OCTET=$octet MODEL=$model # for what starts octet lsp itself
 results=$folder/results.log
 : >"$results"
 for script in "$folder"/*.mjs; do
@@ -41,6 +42,10 @@ for script in "$folder"/*.mjs; do
 done
 if [ -x "$folder/venv/bin/python" ]; then
     timeout 300 "$folder/venv/bin/python" tests/clients/sdks.py "$url" 2>&1 | tee -a "$results"
+fi
+if command -v nvim >/dev/null; then
+    timeout 300 nvim --headless -n -u NONE -c 'luafile tests/clients/lsp.lua' 2>&1 |
+        tee -a "$results"
 fi
 if ! command -v chromium >/dev/null; then
     echo "clients: no chromium, so nobody looks at the page"
