@@ -6,9 +6,24 @@
 #include <immintrin.h>
 
 #include "base/half.h"
-#include "quant/quant.h"
+#include "quant/blocks.h"
 
-enum { CHUNK = 32 }; // elements in one register
+// The callers specialise on what they are given, which works only where it is inlined.
+#define INLINE static inline __attribute__((always_inline))
+// Arrays of registers stay registers only where the loops over them are unrolled.
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+// Compilers make trees of long sums of integers, with more partial sums than there are registers.
+#define IN_THIS_ORDER(v) __asm__("" : "+x"(v))
+
+enum {
+    CHUNK = 32,     // elements in one register
+    WIDTH = 8,      // lanes of 32 bits
+    MAX_PLANES = 6, // of 32 bytes of codes, in a block of 256
+};
 
 struct block {
     __m256i w[QUANT_MAX_BLOCK / CHUNK]; // elements, plus the offset of their format
@@ -16,34 +31,36 @@ struct block {
     // whose halves are groups 2c and 2c + 1, thus finds its scales at place c of both halves.
     __m256i scale, min;
     float d, dmin;
-    // Set by the caller, for load_any only.
-    void (*unpack)(const void *block, struct quant_block *out);
-    uint8_t n_chunks, offset;
 };
 
-static inline __m256i load_256(const void *p) { return _mm256_loadu_si256(p); }
-static inline __m128i load_128(const void *p) { return _mm_loadu_si128(p); }
-static inline float load_half(const void *p) { return _cvtsh_ss(load_u16(p)); }
+/* Reads a block. */
+typedef void load_fn(const uint8_t *p, struct block *out);
+/* Planes of 32 bytes to elements: byte j of w[c] is element 32c + j. */
+typedef void codes_fn(const __m256i *planes, __m256i *w);
+
+INLINE __m256i load_256(const void *p) { return _mm256_loadu_si256(p); }
+INLINE __m128i load_128(const void *p) { return _mm_loadu_si128(p); }
+INLINE float load_half(const void *p) { return _cvtsh_ss(load_u16(p)); }
 
 /* ---- Pieces ---------------------------------------------------------------------------------- */
 
-static inline __m256i low_nibbles(__m256i v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
-static inline __m256i high_nibbles(__m256i v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
+INLINE __m256i low_nibbles(__m256i v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+INLINE __m256i high_nibbles(__m256i v) { return low_nibbles(_mm256_srli_epi16(v, 4)); }
 
 /* 16 bytes to 32 elements: low nibbles first, then high ones. */
-static inline __m256i split_nibbles(const uint8_t *p) {
+INLINE __m256i split_nibbles(const uint8_t *p) {
     __m128i v = load_128(p);
     return low_nibbles(_mm256_set_m128i(_mm_srli_epi16(v, 4), v));
 }
 
 /* Bit FROM of every byte, moved to bit TO. */
-static inline __m256i move_bit(__m256i v, int from, int to) {
+INLINE __m256i move_bit(__m256i v, int from, int to) {
     __m256i moved = from < to ? _mm256_slli_epi16(v, to - from) : _mm256_srli_epi16(v, from - to);
     return _mm256_and_si256(moved, _mm256_set1_epi8((char)(1 << to)));
 }
 
 /* Bit i of BITS as the value 16 of byte i. */
-static inline __m256i fifth_bits(uint32_t bits) {
+INLINE __m256i fifth_bits(uint32_t bits) {
     const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2,
                                             2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i mask = _mm256_set1_epi64x((long long)0x8040201008040201ull);
@@ -53,92 +70,127 @@ static inline __m256i fifth_bits(uint32_t bits) {
 }
 
 /* 16 bytes in group order, reordered to even groups, odd groups. */
-static inline __m128i even_odd(__m128i v) {
+INLINE __m128i even_odd(__m128i v) {
     return _mm_shuffle_epi8(v, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
 }
 
-static inline __m256i codebook(__m128i table, __m256i index) {
+INLINE __m256i even_odd_16(__m256i v) {
+    const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, 0,
+                                           1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order), 0xd8);
+}
+
+/* 16 int16, even groups first, in order. */
+INLINE __m256i in_order(__m256i v) {
+    __m128i even = _mm256_castsi256_si128(v), odd = _mm256_extracti128_si256(v, 1);
+    return _mm256_set_m128i(_mm_unpackhi_epi16(even, odd), _mm_unpacklo_epi16(even, odd));
+}
+
+INLINE __m256i codebook(__m128i table, __m256i index) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index);
 }
 
 /* The 16 levels of IQ4_NL and IQ4_XS. */
-static inline __m128i iq4_levels(void) {
+INLINE __m128i iq4_levels(void) {
     return _mm_setr_epi8(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
 }
 
-static inline void no_scales(struct block *out) {
+/* Twice the values of the codes of MXFP4, plus 12. */
+INLINE __m128i mxfp4_levels(void) {
+    return _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
+}
+
+INLINE void no_scales(struct block *out) {
     out->scale = out->min = _mm256_set1_epi16(1);
     out->dmin = 0;
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
 
-static inline void load_q4_0(const uint8_t *p, struct block *out) {
-    no_scales(out);
-    out->d = load_half(p);
-    out->w[0] = split_nibbles(p + 2);
-}
-
-static inline void load_q4_1(const uint8_t *p, struct block *out) {
-    no_scales(out);
-    out->d = load_half(p);
-    out->dmin = -load_half(p + 2);
-    out->w[0] = split_nibbles(p + 4);
-}
-
-static inline void load_q5_0(const uint8_t *p, struct block *out) {
+INLINE void load_q5_0(const uint8_t *p, struct block *out) {
     no_scales(out);
     out->d = load_half(p);
     out->w[0] = _mm256_or_si256(split_nibbles(p + 6), fifth_bits(load_u32(p + 2)));
 }
 
-static inline void load_q5_1(const uint8_t *p, struct block *out) {
+INLINE void load_q5_1(const uint8_t *p, struct block *out) {
     no_scales(out);
     out->d = load_half(p);
     out->dmin = -load_half(p + 2);
     out->w[0] = _mm256_or_si256(split_nibbles(p + 8), fifth_bits(load_u32(p + 4)));
 }
 
-static inline void load_q8_0(const uint8_t *p, struct block *out) {
-    no_scales(out);
-    out->d = load_half(p);
-    out->w[0] = load_256(p + 2);
-}
-
-static inline void load_iq4_nl(const uint8_t *p, struct block *out) {
-    no_scales(out);
-    out->d = load_half(p);
-    out->w[0] = codebook(iq4_levels(), split_nibbles(p + 2));
-}
-
 /* 2^(e - 128); 255 means NaN, the two smallest are subnormal. */
-static inline float mxfp4_scale(uint8_t e) {
+INLINE float mxfp4_scale(uint8_t e) {
     if (e == 255) return f32_from_bits(0x7fc00000);
     return f32_from_bits(e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23);
 }
 
-/* Twice the values of the codes, plus 12. */
-static inline void load_mxfp4(const uint8_t *p, struct block *out) {
-    const __m128i levels = _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
-    no_scales(out);
-    out->d = mxfp4_scale(p[0]);
-    out->w[0] = codebook(levels, split_nibbles(p + 1));
+/* ---- Blocks of 256: planes ------------------------------------------------------------------- */
+
+INLINE void codes_q2_k(const __m256i *planes, __m256i *w) {
+    UNROLL
+    for (int c = 0; c < 8; c++)
+        w[c] = _mm256_and_si256(_mm256_srli_epi16(planes[c / 4], c % 4 * 2), _mm256_set1_epi8(3));
+}
+
+/* The first plane has the high bits. */
+INLINE void codes_q3_k(const __m256i *planes, __m256i *w) {
+    codes_q2_k(planes + 1, w);
+    UNROLL
+    for (int c = 0; c < 8; c++) w[c] = _mm256_or_si256(w[c], move_bit(planes[0], c, 2));
+}
+
+INLINE void codes_q4_k(const __m256i *planes, __m256i *w) {
+    UNROLL
+    for (int c = 0; c < 8; c += 2) {
+        w[c] = low_nibbles(planes[c / 2]);
+        w[c + 1] = high_nibbles(planes[c / 2]);
+    }
+}
+
+/* The first plane has the high bits. */
+INLINE void codes_q5_k(const __m256i *planes, __m256i *w) {
+    codes_q4_k(planes + 1, w);
+    UNROLL
+    for (int c = 0; c < 8; c++) w[c] = _mm256_or_si256(w[c], move_bit(planes[0], c, 4));
+}
+
+/* The last two planes have the high bits. */
+INLINE void codes_q6_k(const __m256i *planes, __m256i *w) {
+    const __m256i bits45 = _mm256_set1_epi8(0x30);
+    UNROLL
+    for (int half = 0; half < 2; half++) {
+        __m256i a = planes[2 * half], b = planes[2 * half + 1], high = planes[4 + half];
+        w[4 * half] =
+            _mm256_or_si256(low_nibbles(a), _mm256_and_si256(_mm256_slli_epi16(high, 4), bits45));
+        w[4 * half + 1] =
+            _mm256_or_si256(low_nibbles(b), _mm256_and_si256(_mm256_slli_epi16(high, 2), bits45));
+        w[4 * half + 2] = _mm256_or_si256(high_nibbles(a), _mm256_and_si256(high, bits45));
+        w[4 * half + 3] =
+            _mm256_or_si256(high_nibbles(b), _mm256_and_si256(_mm256_srli_epi16(high, 2), bits45));
+    }
+}
+
+INLINE void load_planes(const uint8_t *p, size_t n_planes, codes_fn *codes, __m256i *w) {
+    __m256i planes[MAX_PLANES];
+    UNROLL
+    for (size_t j = 0; j < n_planes; j++) planes[j] = load_256(p + j * CHUNK);
+    codes(planes, w);
 }
 
 /* ---- Blocks of 256 --------------------------------------------------------------------------- */
 
-static inline void load_q2_k(const uint8_t *p, struct block *out) {
+INLINE void load_q2_k(const uint8_t *p, struct block *out) {
     __m256i scales = _mm256_cvtepu8_epi16(even_odd(load_128(p)));
     out->scale = _mm256_and_si256(scales, _mm256_set1_epi16(15));
     out->min = _mm256_srli_epi16(scales, 4);
     out->d = load_half(p + 80);
     out->dmin = load_half(p + 82);
-    for (int c = 0; c < 8; c++)
-        out->w[c] = _mm256_and_si256(_mm256_srli_epi16(load_256(p + 16 + c / 4 * 32), c % 4 * 2),
-                                     _mm256_set1_epi8(3));
+    load_planes(p + 16, 2, codes_q2_k, out->w);
 }
 
-static inline void load_q3_k(const uint8_t *p, struct block *out) {
+INLINE void load_q3_k(const uint8_t *p, struct block *out) {
     uint32_t s0 = load_u32(p + 96), s1 = load_u32(p + 100), s2 = load_u32(p + 104);
     __m128i low = _mm_setr_epi32((int)s0, (int)s1, (int)(s0 >> 4), (int)(s1 >> 4));
     __m128i high = _mm_setr_epi32((int)(s2 << 4), (int)(s2 << 2), (int)s2, (int)(s2 >> 2));
@@ -146,65 +198,17 @@ static inline void load_q3_k(const uint8_t *p, struct block *out) {
                                   _mm_and_si128(high, _mm_set1_epi8(0x30)));
     out->scale = _mm256_cvtepi8_epi16(_mm_sub_epi8(even_odd(scales), _mm_set1_epi8(32)));
     out->d = load_half(p + 108);
-    __m256i high_bits = load_256(p);
-    for (int c = 0; c < 8; c++) {
-        __m256i v = _mm256_srli_epi16(load_256(p + 32 + c / 4 * 32), c % 4 * 2);
-        out->w[c] =
-            _mm256_or_si256(_mm256_and_si256(v, _mm256_set1_epi8(3)), move_bit(high_bits, c, 2));
-    }
+    load_planes(p, 3, codes_q3_k, out->w);
 }
 
-/* The twelve bytes of Q4_K and Q5_K that hold 8 scales and 8 mins of 6 bits. */
-static inline void load_six_bits(const uint8_t *p, struct block *out) {
-    const uint32_t low6 = 0x3f3f3f3f, low4 = 0x0f0f0f0f, top2 = 0x30303030;
-    uint32_t a = load_u32(p), b = load_u32(p + 4), c = load_u32(p + 8);
-    __m128i v = _mm_setr_epi32((int)(a & low6), (int)((c & low4) | (a >> 2 & top2)),
-                               (int)(b & low6), (int)((c >> 4 & low4) | (b >> 2 & top2)));
-    out->scale = _mm256_cvtepu8_epi16(_mm_unpacklo_epi64(v, v));
-    out->min = _mm256_cvtepu8_epi16(_mm_unpackhi_epi64(v, v));
-}
-
-static inline void load_q4_k(const uint8_t *p, struct block *out) {
-    out->d = load_half(p);
-    out->dmin = load_half(p + 2);
-    load_six_bits(p + 4, out);
-    for (int c = 0; c < 8; c += 2) {
-        __m256i v = load_256(p + 16 + c * 16);
-        out->w[c] = low_nibbles(v);
-        out->w[c + 1] = high_nibbles(v);
-    }
-}
-
-static inline void load_q5_k(const uint8_t *p, struct block *out) {
-    out->d = load_half(p);
-    out->dmin = load_half(p + 2);
-    load_six_bits(p + 4, out);
-    __m256i high_bits = load_256(p + 16);
-    for (int c = 0; c < 8; c += 2) {
-        __m256i v = load_256(p + 48 + c * 16);
-        out->w[c] = _mm256_or_si256(low_nibbles(v), move_bit(high_bits, c, 4));
-        out->w[c + 1] = _mm256_or_si256(high_nibbles(v), move_bit(high_bits, c + 1, 4));
-    }
-}
-
-static inline void load_q6_k(const uint8_t *p, struct block *out) {
-    const __m256i bits45 = _mm256_set1_epi8(0x30);
+INLINE void load_q6_k(const uint8_t *p, struct block *out) {
     out->scale = _mm256_cvtepi8_epi16(even_odd(load_128(p + 192)));
     out->d = load_half(p + 208);
-    for (int half = 0; half < 2; half++) {
-        __m256i a = load_256(p + half * 64), b = load_256(p + half * 64 + 32);
-        __m256i high = load_256(p + 128 + half * 32), *w = out->w + half * 4;
-        w[0] =
-            _mm256_or_si256(low_nibbles(a), _mm256_and_si256(_mm256_slli_epi16(high, 4), bits45));
-        w[1] =
-            _mm256_or_si256(low_nibbles(b), _mm256_and_si256(_mm256_slli_epi16(high, 2), bits45));
-        w[2] = _mm256_or_si256(high_nibbles(a), _mm256_and_si256(high, bits45));
-        w[3] =
-            _mm256_or_si256(high_nibbles(b), _mm256_and_si256(_mm256_srli_epi16(high, 2), bits45));
-    }
+    load_planes(p, 6, codes_q6_k, out->w);
 }
 
-static inline void load_iq4_xs(const uint8_t *p, struct block *out) {
+/* int16 for groups of 32, twice. */
+INLINE __m256i scales_iq4_xs(const uint8_t *p) {
     // Nibbles of four bytes to eight bytes in order, then two more bits for each.
     __m128i nibbles = _mm_cvtsi32_si128((int)load_u32(p + 4));
     nibbles =
@@ -216,23 +220,50 @@ static inline void load_iq4_xs(const uint8_t *p, struct block *out) {
                           1 << 12, 1 << 10, 1 << 8, 1 << 6, 1 << 4, 1 << 2, 1);
     __m256i high = _mm256_mullo_epi16(_mm256_set1_epi16((short)load_u16(p + 2)), lift);
     high = _mm256_slli_epi16(_mm256_srli_epi16(high, 14), 4);
-    out->scale = _mm256_sub_epi16(_mm256_or_si256(low, high), _mm256_set1_epi16(32));
-    out->d = load_half(p);
-    for (int c = 0; c < 8; c++) out->w[c] = codebook(iq4_levels(), split_nibbles(p + 8 + c * 16));
+    return _mm256_sub_epi16(_mm256_or_si256(low, high), _mm256_set1_epi16(32));
+}
+
+INLINE void load_tq2_0(const uint8_t *p, struct block *out) {
+    out->scale = _mm256_set1_epi16(1);
+    out->d = load_half(p + 64);
+    load_planes(p, 2, codes_q2_k, out->w);
 }
 
 /* ---- The rest -------------------------------------------------------------------------------- */
 
-static inline void load_any(const uint8_t *p, struct block *out) {
-    struct quant_block u = {0};
-    out->unpack(p, &u);
+INLINE void load_unpacked(const uint8_t *p, quant_unpack_fn *unpack, int offset,
+                          struct block *out) {
+    struct quant_block u;
+    unpack(p, &u);
     out->d = u.d;
-    out->dmin = u.dmin;
     out->scale = _mm256_cvtepi8_epi16(even_odd(load_128(u.scale)));
-    out->min = _mm256_cvtepu8_epi16(even_odd(load_128(u.min)));
-    __m256i offset = _mm256_set1_epi8((char)out->offset);
-    for (int c = 0; c < out->n_chunks; c++)
-        out->w[c] = _mm256_add_epi8(load_256(u.q + c * CHUNK), offset);
+    for (int c = 0; c < 8; c++)
+        out->w[c] = _mm256_add_epi8(load_256(u.q + c * CHUNK), _mm256_set1_epi8((char)offset));
+}
+
+INLINE void load_iq1_s(const uint8_t *p, struct block *out) {
+    load_unpacked(p, quant_unpack_iq1_s, 9, out);
+}
+INLINE void load_iq1_m(const uint8_t *p, struct block *out) {
+    load_unpacked(p, quant_unpack_iq1_m, 9, out);
+}
+INLINE void load_iq2_xxs(const uint8_t *p, struct block *out) {
+    load_unpacked(p, quant_unpack_iq2_xxs, 43, out);
+}
+INLINE void load_iq2_xs(const uint8_t *p, struct block *out) {
+    load_unpacked(p, quant_unpack_iq2_xs, 43, out);
+}
+INLINE void load_iq2_s(const uint8_t *p, struct block *out) {
+    load_unpacked(p, quant_unpack_iq2_s, 43, out);
+}
+INLINE void load_iq3_xxs(const uint8_t *p, struct block *out) {
+    load_unpacked(p, quant_unpack_iq3_xxs, 62, out);
+}
+INLINE void load_iq3_s(const uint8_t *p, struct block *out) {
+    load_unpacked(p, quant_unpack_iq3_s, 15, out);
+}
+INLINE void load_tq1_0(const uint8_t *p, struct block *out) {
+    load_unpacked(p, quant_unpack_tq1_0, 1, out);
 }
 
 #endif

@@ -1,0 +1,508 @@
+/* Strips: some rows of a matrix, unpacked so that a lane of 32 bits is a row, and the tiles of
+ * tokens that pass over them. Part of avx2.c alone.
+ *
+ * A strip is small enough for the first-level cache and serves all tokens; there are no horizontal
+ * sums, and every loaded weight serves several tokens. */
+#ifndef OCTET_KERNELS_AVX2_STRIP_H
+#define OCTET_KERNELS_AVX2_STRIP_H
+
+#include <string.h>
+
+#include "kernels/avx2_blocks.h"
+#include "kernels/kernels.h"
+
+enum {
+    STRIP_ELEMS = 1024, // of a row
+    HALVES = 2,         // strips that a tile takes at once
+    TILE_TOKENS = 3,    // as many as the registers hold sums for
+};
+
+/* 8 rows by up to STRIP_ELEMS elements. */
+struct strip {
+    __m256i w[STRIP_ELEMS / 4]; // 4 elements of each row, plus the offset of their format
+    // Blocks of 256 only: twice the int16 sub-scale of each group of 16 or 32 elements, and int16
+    // for two groups, the mins or offset * sub-scale (no format has both).
+    __m256i scale[STRIP_ELEMS / QUANT_GROUP];
+    __m256i pair[STRIP_ELEMS / QUANT_GROUP / 2];
+    float d[STRIP_ELEMS / CHUNK][WIDTH], dmin[STRIP_ELEMS / CHUNK][WIDTH];
+};
+_Static_assert(HALVES * sizeof(struct strip) <= 65536, "must fit into any matmul scratch");
+
+/* How many products of neighbouring pairs of elements with activations one int16 can sum up. The
+ * largest element, offset included, decides. */
+enum sums {
+    SUM_8,  // 15; only for groups of 32
+    SUM_4,  // 32
+    SUM_2,  // 64
+    SUM_1,  // 129
+    SIGNED, // all of int8, with offset 0: products go through |w|
+};
+
+struct traits {
+    enum sums sums;
+    uint8_t offset;    // added to the elements so that they are not negative
+    bool has_min;      // then offset is 0
+    bool small;        // blocks of 32, whose sub-scales and mins are all 1
+    bool groups_of_32; // the others: what a sub-scale is for, rather than 16
+};
+
+struct job {
+    const struct quant_type *type;
+    const struct format *format;
+    const uint8_t *w;
+    size_t n_rows, row_bytes, n_blocks;
+    const struct act *a;
+    float *y;
+    size_t ldy;
+    int32_t offset; // of the format's traits
+};
+
+/* The first n (0..8) lanes set. */
+static inline __m256i first_lanes(size_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* 4 bytes or two int16, to all lanes. */
+INLINE __m256i broadcast_32(const void *p) {
+    int32_t v;
+    memcpy(&v, p, sizeof v);
+    return _mm256_set1_epi32(v);
+}
+
+/* ---- Building -------------------------------------------------------------------------------- */
+
+/* 16 bytes at AT of 8 rows as 4 registers with 4 bytes of each row. */
+INLINE void transpose(const uint8_t *const p[WIDTH], size_t at, __m256i out[4]) {
+    __m256i v[4], t[4];
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load_128(p[i] + at)),
+                                       load_128(p[i + 4] + at), 1);
+    t[0] = _mm256_unpacklo_epi32(v[0], v[1]);
+    t[1] = _mm256_unpackhi_epi32(v[0], v[1]);
+    t[2] = _mm256_unpacklo_epi32(v[2], v[3]);
+    t[3] = _mm256_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm256_unpacklo_epi64(t[0], t[2]);
+    out[1] = _mm256_unpackhi_epi64(t[0], t[2]);
+    out[2] = _mm256_unpacklo_epi64(t[1], t[3]);
+    out[3] = _mm256_unpackhi_epi64(t[1], t[3]);
+}
+
+/* The f16 at AT of 8 rows. */
+INLINE __m256 halves_at(const uint8_t *const p[WIDTH], size_t at) {
+    return _mm256_cvtph_ps(_mm_setr_epi16((short)load_u16(p[0] + at), (short)load_u16(p[1] + at),
+                                          (short)load_u16(p[2] + at), (short)load_u16(p[3] + at),
+                                          (short)load_u16(p[4] + at), (short)load_u16(p[5] + at),
+                                          (short)load_u16(p[6] + at), (short)load_u16(p[7] + at)));
+}
+
+/* f16 in the low half of each lane. */
+INLINE __m256 halves_in_lanes(__m256i words) {
+    __m256i low = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+    low = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(low));
+}
+
+/* What the header of a block of 256 says of 8 rows; fields as in struct strip. */
+struct heads {
+    __m256i *scale, *pair;
+    float *d, *dmin;
+};
+
+/* Picks bytes of each lane; 0x80 gives 0. */
+INLINE __m256i pick(__m256i v, int b0, int b1, int b2, int b3) {
+    const __m256i lane = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404,
+                                           0x08080808, 0x0c0c0c0c);
+    int bytes = (int)((unsigned)b0 | (unsigned)b1 << 8 | (unsigned)b2 << 16 | (unsigned)b3 << 24);
+    return _mm256_shuffle_epi8(v, _mm256_add_epi8(lane, _mm256_set1_epi32(bytes)));
+}
+
+/* Byte J, unsigned or signed, twice as int16; bytes J and J + 1 as int16, times 2^shift. */
+INLINE __m256i byte_twice(__m256i v, int j) { return pick(v, j, 0x80, j, 0x80); }
+INLINE __m256i signed_twice(__m256i v, int j) {
+    return _mm256_srai_epi16(pick(v, 0x80, j, 0x80, j), 8);
+}
+INLINE __m256i byte_pair(__m256i v, int j) { return pick(v, j, 0x80, j + 1, 0x80); }
+INLINE __m256i signed_pair(__m256i v, int j, int shift) {
+    return _mm256_srai_epi16(pick(v, 0x80, j, 0x80, j + 1), 8 - shift);
+}
+
+/* Q4_K and Q5_K, whose first 16 bytes are alike. */
+INLINE void heads_six_bits(const uint8_t *const p[WIDTH], const struct heads *out) {
+    const __m256i low6 = _mm256_set1_epi8(0x3f), low4 = _mm256_set1_epi8(0x0f),
+                  top2 = _mm256_set1_epi8(0x30);
+    __m256i v[4], scale[2], min[2];
+    transpose(p, 0, v);
+    _mm256_storeu_ps(out->d, halves_in_lanes(v[0]));
+    _mm256_storeu_ps(out->dmin, halves_in_lanes(_mm256_srli_epi32(v[0], 16)));
+    scale[0] = _mm256_and_si256(v[1], low6);
+    scale[1] = _mm256_or_si256(_mm256_and_si256(v[3], low4),
+                               _mm256_and_si256(_mm256_srli_epi16(v[1], 2), top2));
+    min[0] = _mm256_and_si256(v[2], low6);
+    min[1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(v[3], 4), low4),
+                             _mm256_and_si256(_mm256_srli_epi16(v[2], 2), top2));
+    UNROLL
+    for (int g = 0; g < 8; g++) out->scale[g] = byte_twice(scale[g / 4], g % 4);
+    UNROLL
+    for (int g = 0; g < 8; g += 2) out->pair[g / 2] = byte_pair(min[g / 4], g % 4);
+}
+
+INLINE void heads_q2_k(const uint8_t *const p[WIDTH], const struct heads *out) {
+    const __m256i low4 = _mm256_set1_epi8(0x0f);
+    __m256i v[4];
+    transpose(p, 0, v);
+    _mm256_storeu_ps(out->d, halves_at(p, 80));
+    _mm256_storeu_ps(out->dmin, halves_at(p, 82));
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m256i scale = _mm256_and_si256(v[i], low4);
+        __m256i min = _mm256_and_si256(_mm256_srli_epi16(v[i], 4), low4);
+        UNROLL
+        for (int j = 0; j < 4; j++) out->scale[4 * i + j] = byte_twice(scale, j);
+        out->pair[2 * i] = byte_pair(min, 0);
+        out->pair[2 * i + 1] = byte_pair(min, 2);
+    }
+}
+
+/* Signed sub-scales of groups 4i .. 4i + 3 in V[i], for elements with an offset of 2^shift. */
+INLINE void heads_signed(const __m256i v[4], int shift, const struct heads *out) {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        UNROLL
+        for (int j = 0; j < 4; j++) out->scale[4 * i + j] = signed_twice(v[i], j);
+        out->pair[2 * i] = signed_pair(v[i], 0, shift);
+        out->pair[2 * i + 1] = signed_pair(v[i], 2, shift);
+    }
+}
+
+INLINE void heads_q3_k(const uint8_t *const p[WIDTH], const struct heads *out) {
+    const __m256i low4 = _mm256_set1_epi8(0x0f), top2 = _mm256_set1_epi8(0x30);
+    __m256i v[4], s[4];
+    transpose(p, 94, v); // 2 bytes of codes, 12 of sub-scales, d
+    __m256i s0 = _mm256_or_si256(_mm256_srli_epi32(v[0], 16), _mm256_slli_epi32(v[1], 16));
+    __m256i s1 = _mm256_or_si256(_mm256_srli_epi32(v[1], 16), _mm256_slli_epi32(v[2], 16));
+    __m256i s2 = _mm256_or_si256(_mm256_srli_epi32(v[2], 16), _mm256_slli_epi32(v[3], 16));
+    _mm256_storeu_ps(out->d, halves_in_lanes(_mm256_srli_epi32(v[3], 16)));
+    s[0] = _mm256_or_si256(_mm256_and_si256(s0, low4),
+                           _mm256_and_si256(_mm256_slli_epi16(s2, 4), top2));
+    s[1] = _mm256_or_si256(_mm256_and_si256(s1, low4),
+                           _mm256_and_si256(_mm256_slli_epi16(s2, 2), top2));
+    s[2] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(s0, 4), low4),
+                           _mm256_and_si256(s2, top2));
+    s[3] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(s1, 4), low4),
+                           _mm256_and_si256(_mm256_srli_epi16(s2, 2), top2));
+    UNROLL
+    for (int i = 0; i < 4; i++) s[i] = _mm256_sub_epi8(s[i], _mm256_set1_epi8(32));
+    heads_signed(s, 2, out);
+}
+
+INLINE void heads_q6_k(const uint8_t *const p[WIDTH], const struct heads *out) {
+    __m256i v[4];
+    transpose(p, 192, v);
+    _mm256_storeu_ps(out->d, halves_at(p, 208));
+    heads_signed(v, 5, out);
+}
+
+/* Codes in planes of 32 bytes from byte AT on: a register of the strip is 4 bytes of each row's,
+ * and CODES does not mind which bytes it gets. */
+INLINE void build_planes(const uint8_t *const p[WIDTH], size_t at, size_t n_planes, codes_fn *codes,
+                         __m256i *out) {
+    __m256i planes[MAX_PLANES][CHUNK / 4];
+    for (size_t j = 0; j < n_planes; j++) {
+        transpose(p, at + j * CHUNK, planes[j]);
+        transpose(p, at + j * CHUNK + 16, planes[j] + 4);
+    }
+    for (size_t i = 0; i < CHUNK / 4; i++) {
+        __m256i in[MAX_PLANES], w[8];
+        UNROLL
+        for (size_t j = 0; j < n_planes; j++) in[j] = planes[j][i];
+        codes(in, w);
+        UNROLL
+        for (size_t c = 0; c < 8; c++) out[c * (CHUNK / 4) + i] = w[c];
+    }
+}
+
+INLINE void heads_iq4_xs(const uint8_t *const p[WIDTH], const struct heads *out) {
+    const __m256i low4 = _mm256_set1_epi32(0x0f), top2 = _mm256_set1_epi32(0x30);
+    __m256i v[4];
+    transpose(p, 0, v);
+    _mm256_storeu_ps(out->d, halves_in_lanes(v[0]));
+    UNROLL
+    for (int g = 0; g < 8; g++) {
+        __m256i low = _mm256_and_si256(_mm256_srli_epi32(v[1], 4 * g), low4);
+        __m256i high = _mm256_and_si256(_mm256_srli_epi32(v[0], 12 + 2 * g), top2);
+        __m256i s = _mm256_or_si256(low, high);
+        s = _mm256_or_si256(s, _mm256_slli_epi32(s, 16));
+        out->scale[g] = _mm256_sub_epi16(s, _mm256_set1_epi16(32));
+    }
+}
+
+/* What the codes of a format of nibbles stand for. */
+typedef __m256i map_fn(__m256i nibbles);
+INLINE __m256i map_same(__m256i nibbles) { return nibbles; }
+INLINE __m256i map_iq4(__m256i nibbles) { return codebook(iq4_levels(), nibbles); }
+INLINE __m256i map_mxfp4(__m256i nibbles) { return codebook(mxfp4_levels(), nibbles); }
+
+/* Nibbles in runs of 16 bytes, each for 32 elements. */
+INLINE void build_nibbles(const uint8_t *const p[WIDTH], size_t at, size_t n_runs, map_fn *map,
+                          __m256i *out) {
+    for (size_t i = 0; i < n_runs; i++, at += 16, out += CHUNK / 4) {
+        __m256i v[4];
+        transpose(p, at, v);
+        UNROLL
+        for (size_t j = 0; j < 4; j++) {
+            out[j] = map(low_nibbles(v[j]));
+            out[4 + j] = map(high_nibbles(v[j]));
+        }
+    }
+}
+
+/* The scale of 8 blocks of 32 that begin with an f16 and, where there are mins, end their head with
+ * another. */
+INLINE void heads_32(const uint8_t *const p[WIDTH], __m256 *d, __m256 *m) {
+    __m128i v[4];
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm_unpacklo_epi16(load_128(p[2 * i]), load_128(p[2 * i + 1]));
+    __m128i low = _mm_unpacklo_epi32(v[0], v[1]), high = _mm_unpacklo_epi32(v[2], v[3]);
+    *d = _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
+    *m = _mm256_cvtph_ps(_mm_unpackhi_epi64(low, high));
+}
+
+/* Sub-scales of a row, even groups first, to a register of two int16 for each row. */
+static void spread_rows(const __m256i rows[WIDTH], __m256i out[8]) {
+    const uint8_t *p[WIDTH];
+    for (size_t r = 0; r < WIDTH; r++) p[r] = (const uint8_t *)&rows[r];
+    transpose(p, 0, out);
+    transpose(p, 16, out + 4);
+}
+
+/* A format of 256 without mins, from the loader of a row's block. */
+INLINE void build_rows_256(const uint8_t *const p[WIDTH], load_fn *load, const struct traits *f,
+                           struct strip *s, size_t i) {
+    __m256i rows[WIDTH][8], scale[WIDTH], pair[WIDTH], columns[8];
+    const uint8_t *at[WIDTH];
+    for (size_t r = 0; r < WIDTH; r++) {
+        struct block w;
+        load(p[r], &w);
+        for (size_t c = 0; c < 8; c++) rows[r][c] = w.w[c];
+        at[r] = (const uint8_t *)rows[r];
+        scale[r] = in_order(w.scale);
+        pair[r] = _mm256_mullo_epi16(scale[r], _mm256_set1_epi16(f->offset));
+        s->d[i][r] = w.d;
+    }
+    for (size_t j = 0; j < 16; j++) transpose(at, j * 16, s->w + i * 64 + j * 4);
+    spread_rows(pair, s->pair + i * 8);
+    spread_rows(scale, columns);
+    for (size_t j = 0; j < 8; j++) {
+        s->scale[i * 16 + 2 * j] = pick(columns[j], 0, 1, 0, 1);
+        s->scale[i * 16 + 2 * j + 1] = pick(columns[j], 2, 3, 2, 3);
+    }
+}
+
+INLINE void build_rows_32(const uint8_t *const p[WIDTH], load_fn *load, const struct traits *f,
+                          struct strip *s, size_t i) {
+    __m256i rows[WIDTH];
+    const uint8_t *at[WIDTH];
+    for (size_t r = 0; r < WIDTH; r++) {
+        struct block w;
+        load(p[r], &w);
+        rows[r] = w.w[0];
+        at[r] = (const uint8_t *)&rows[r];
+        s->d[i][r] = w.d;
+        if (f->has_min) s->dmin[i][r] = w.dmin;
+    }
+    transpose(at, 0, s->w + i * 8);
+    transpose(at, 16, s->w + i * 8 + 4);
+}
+
+/* ---- Tiles ----------------------------------------------------------------------------------- */
+
+/* 32 products as 16 int16: each sum of two is at most 32512. */
+INLINE __m256i products(__m256i w, __m256i a, bool is_signed) {
+    if (!is_signed) return _mm256_maddubs_epi16(w, a);
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
+}
+
+/* Adds to ISUM 16 or 32 elements, as SUMS says, of each row of both halves times those of
+ * activations, times the scale. */
+INLINE void add_group(const __m256i *const w[HALVES], const int8_t *q, size_t stride, size_t n,
+                      enum sums sums, const __m256i scale[HALVES],
+                      __m256i isum[HALVES][TILE_TOKENS]) {
+    const size_t n_steps = sums == SUM_8 ? 8 : 4;
+    __m256i p[HALVES][TILE_TOKENS];
+    UNROLL
+    for (size_t i = 0; i < n_steps; i++) {
+        __m256i wi[HALVES] = {w[0][i], w[1][i]};
+        UNROLL
+        for (size_t t = 0; t < n; t++) {
+            __m256i a = broadcast_32(q + t * stride + 4 * i);
+            UNROLL
+            for (size_t h = 0; h < HALVES; h++) {
+                __m256i x = products(wi[h], a, sums == SIGNED);
+                bool first = i == 0 || sums >= SUM_1 || (sums == SUM_2 && i % 2 == 0);
+                bool last = sums >= SUM_1 || i == n_steps - 1 || (sums == SUM_2 && i % 2 == 1);
+                p[h][t] = first ? x : _mm256_add_epi16(p[h][t], x);
+                IN_THIS_ORDER(p[h][t]);
+                if (last)
+                    isum[h][t] = _mm256_add_epi32(isum[h][t], _mm256_madd_epi16(p[h][t], scale[h]));
+                IN_THIS_ORDER(isum[h][t]);
+            }
+        }
+    }
+}
+
+/* Where the tokens of a tile have their parts of a block. */
+struct tokens {
+    const int8_t *q;
+    const int16_t *bsum;
+    const float *d;
+    size_t k, n_blocks; // strides: of q, 16 times that of bsum; of d
+    int32_t offset;     // that of the format
+};
+
+/* Sums of groups of 32 from those of groups of 16. */
+INLINE void sums_of_32(const int16_t *bsum, int16_t sums[8]) {
+    __m256i v = _mm256_madd_epi16(load_256(bsum), _mm256_set1_epi16(1));
+    _mm_storeu_si128((void *)sums,
+                     _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+}
+
+INLINE void add_block_256(const struct strip *s, size_t i, const struct tokens *a, size_t n,
+                          const struct traits *f, __m256i isum[HALVES][TILE_TOKENS]) {
+    UNROLL
+    for (size_t t = 0; t < n; t++) isum[0][t] = isum[1][t] = _mm256_setzero_si256();
+    for (size_t c = 0; c < 8; c++) {
+        const __m256i *w[HALVES] = {s[0].w + i * 64 + c * 8, s[1].w + i * 64 + c * 8};
+        size_t g = f->groups_of_32 ? i * 8 + c : i * 16 + c * 2;
+        __m256i scale[HALVES] = {s[0].scale[g], s[1].scale[g]};
+        add_group(w, a->q + c * 32, a->k, n, f->sums, scale, isum);
+        if (f->sums == SUM_8) continue;
+        for (size_t h = 0; h < HALVES; h++) {
+            w[h] += 4;
+            if (!f->groups_of_32) scale[h] = s[h].scale[g + 1];
+        }
+        add_group(w, a->q + c * 32 + 16, a->k, n, f->sums, scale, isum);
+    }
+}
+
+/* Sums of mins, or what the offset adds to a block. */
+INLINE void pair_sums(const struct strip *s, size_t i, const struct tokens *a, size_t n,
+                      const struct traits *f, __m256i psum[HALVES][TILE_TOKENS]) {
+    size_t n_pairs = f->groups_of_32 ? 4 : 8;
+    int16_t of_32[TILE_TOKENS][8];
+    UNROLL
+    for (size_t t = 0; t < n; t++) {
+        psum[0][t] = psum[1][t] = _mm256_setzero_si256();
+        if (f->groups_of_32) sums_of_32(a->bsum + t * (a->k / QUANT_GROUP), of_32[t]);
+    }
+    UNROLL
+    for (size_t j = 0; j < n_pairs; j++) {
+        __m256i pair[HALVES] = {s[0].pair[i * n_pairs + j], s[1].pair[i * n_pairs + j]};
+        UNROLL
+        for (size_t t = 0; t < n; t++) {
+            const int16_t *sums = f->groups_of_32 ? of_32[t] : a->bsum + t * (a->k / QUANT_GROUP);
+            __m256i two = broadcast_32(sums + 2 * j);
+            UNROLL
+            for (size_t h = 0; h < HALVES; h++)
+                psum[h][t] = _mm256_add_epi32(psum[h][t], _mm256_madd_epi16(pair[h], two));
+        }
+    }
+}
+
+INLINE void add_block_32(const struct strip *s, size_t i, const struct tokens *a, size_t n,
+                         const struct traits *f, __m256i isum[HALVES][TILE_TOKENS],
+                         __m256i psum[HALVES][TILE_TOKENS]) {
+    const __m256i *w[HALVES] = {s[0].w + i * 8, s[1].w + i * 8};
+    const __m256i ones[HALVES] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
+    UNROLL
+    for (size_t t = 0; t < n; t++) {
+        const int16_t *bsum = a->bsum + t * (a->k / QUANT_GROUP);
+        isum[0][t] = isum[1][t] = _mm256_setzero_si256();
+        int32_t sum = (bsum[0] + bsum[1]) * (f->has_min ? 1 : a->offset);
+        psum[0][t] = psum[1][t] = _mm256_set1_epi32(sum);
+    }
+    add_group(w, a->q, a->k, n, f->sums, ones, isum);
+    if (f->sums == SUM_8) return;
+    w[0] += 4;
+    w[1] += 4;
+    add_group(w, a->q + 16, a->k, n, f->sums, ones, isum);
+}
+
+/* N tokens against blocks 0 .. n_blocks - 1 of a strip, whose sums so far are ACC. */
+INLINE void run_tile(const struct strip *s, size_t n_blocks, struct tokens a, size_t n,
+                     const struct traits *f, __m256 acc[HALVES][TILE_TOKENS]) {
+    size_t block = f->small ? CHUNK : QUANT_MAX_BLOCK;
+    for (size_t i = 0; i < n_blocks; i++) {
+        __m256i isum[HALVES][TILE_TOKENS], psum[HALVES][TILE_TOKENS];
+        if (f->small) {
+            add_block_32(s, i, &a, n, f, isum, psum);
+        } else {
+            add_block_256(s, i, &a, n, f, isum);
+            if (f->has_min || f->offset) pair_sums(s, i, &a, n, f, psum);
+        }
+        UNROLL
+        for (size_t t = 0; t < n; t++) {
+            __m256 da = _mm256_set1_ps(a.d[t * a.n_blocks]);
+            UNROLL
+            for (size_t h = 0; h < HALVES; h++) {
+                __m256 d = _mm256_mul_ps(_mm256_loadu_ps(s[h].d[i]), da);
+                if (f->offset) isum[h][t] = _mm256_sub_epi32(isum[h][t], psum[h][t]);
+                acc[h][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum[h][t]), d, acc[h][t]);
+                if (!f->has_min) continue;
+                __m256 dmin = _mm256_mul_ps(_mm256_loadu_ps(s[h].dmin[i]), da);
+                acc[h][t] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(psum[h][t]), dmin, acc[h][t]);
+            }
+        }
+        a.q += block;
+        a.bsum += block / QUANT_GROUP;
+        a.d++;
+    }
+}
+
+/* Blocks B .. B + n_blocks - 1 of rows ROW .. of all tokens; continues the sums in y unless B is 0.
+ */
+struct part {
+    const struct job *job;
+    size_t row, b, n_blocks;
+};
+
+INLINE void tile(const struct part *p, const struct strip *s, size_t t0, size_t n,
+                 const struct traits *f) {
+    const struct job *job = p->job;
+    const struct act *a = job->a;
+    size_t n_left = job->n_rows - p->row, at = t0 * a->k + p->b * a->block;
+    struct tokens tokens = {a->q + at,
+                            a->bsum + at / QUANT_GROUP,
+                            a->d + t0 * job->n_blocks + p->b,
+                            a->k,
+                            job->n_blocks,
+                            job->offset};
+    __m256i lanes[HALVES] = {first_lanes(n_left), first_lanes(n_left > WIDTH ? n_left - WIDTH : 0)};
+    __m256 acc[HALVES][TILE_TOKENS];
+    float *y = job->y + t0 * job->ldy + p->row;
+    UNROLL
+    for (size_t t = 0; t < n; t++) UNROLL
+    for (size_t h = 0; h < HALVES; h++)
+        acc[h][t] = p->b == 0 ? _mm256_setzero_ps()
+                    : n_left >= HALVES * WIDTH
+                        ? _mm256_loadu_ps(y + t * job->ldy + h * WIDTH)
+                        : _mm256_maskload_ps(y + t * job->ldy + h * WIDTH, lanes[h]);
+    run_tile(s, p->n_blocks, tokens, n, f, acc);
+    UNROLL
+    for (size_t t = 0; t < n; t++) UNROLL
+    for (size_t h = 0; h < HALVES; h++)
+        if (n_left >= HALVES * WIDTH)
+            _mm256_storeu_ps(y + t * job->ldy + h * WIDTH, acc[h][t]);
+        else
+            _mm256_maskstore_ps(y + t * job->ldy + h * WIDTH, lanes[h], acc[h][t]);
+}
+
+INLINE void run_strip(const struct part *p, const struct strip *s, const struct traits *f) {
+    size_t n = p->job->a->n, t = 0;
+    for (; t + TILE_TOKENS <= n; t += TILE_TOKENS) tile(p, s, t, TILE_TOKENS, f);
+    if (n - t == 2) tile(p, s, t, 2, f);
+    if (n - t == 1) tile(p, s, t, 1, f);
+}
+
+#endif
