@@ -197,7 +197,8 @@ static void encode_chat(struct body *body, const struct lane *lane, struct job *
     }
     if (status != OCTET_OK) body_complain(body, "%.180s", err.message);
     const char *stop;
-    for (size_t i = 0; (stop = octet_chat_stop(model, format, i)) != NULL; i++)
+    // A grammar ends its texts itself, and may have such a string inside.
+    for (size_t i = 0; !job->grammar && (stop = octet_chat_stop(model, format, i)) != NULL; i++)
         if (!job_add_stop(job, stop)) body_complain(body, "'stop' holds too many");
 }
 
