@@ -20,14 +20,14 @@ struct model {
 };
 
 static inline void open_model(struct model *m) {
-    static const char *const more[] = {"\"a", "\":", "\",\"", "{\"", "}}",   "123", "(a", "bc)", "\"}",
-                                       "a\"", "\\u00", "true", "[[",  "]]", "ull", "-1",  "0."};
+    static const char *const more[] = {"\"a",  "\":",    "\",\"", "{\"", "}}", "123",
+                                       "(a",   "bc)",    "\"}",   "a\"", "[[", "]]",
+                                       "\\u00", "true", "ull",   "-1",  "0."};
     struct vocab_list list;
     list_bpe(&list);
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) list_add(&list, more[i], 0, 1);
     build_start(&m->b);
     build_bpe(&m->b, &list, "gpt-2");
-    build_types(&m->b, &list);
     build_finish(&m->b);
     struct octet_err err;
     if (gguf_parse("test.gguf", m->b.bytes, m->b.n, &m->g, &err) != OCTET_OK ||

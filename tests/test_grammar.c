@@ -221,11 +221,11 @@ static void test_many_rules_in_a_chain_do_not_overflow_the_stack(void **state) {
     buffer_free(&source);
     // The same without anything to return to is no stack at all.
     buffer_append_text(&source, "root ::= a0\n");
-    for (int i = 0; i < 900; i++) {
+    for (int i = 0; i < 400; i++) {
         snprintf(line, sizeof line, "a%d ::= \"x\"? a%d\n", i, i + 1);
         buffer_append_text(&source, line);
     }
-    buffer_append_text(&source, "a900 ::= \"y\"\n");
+    buffer_append_text(&source, "a400 ::= \"y\"\n");
     assert_int_equal(grammar_open(source.bytes, source.n, NULL, &g, &err), OCTET_OK);
     assert_int_equal(grammar_match(g, "xxxy", 4, &how, &err), OCTET_OK);
     assert_int_equal(how, WHOLE);
@@ -235,8 +235,8 @@ static void test_many_rules_in_a_chain_do_not_overflow_the_stack(void **state) {
 
 static void test_too_many_readings_end_in_an_error(void **state) {
     (void)state;
-    static const char source[] = "root ::= a\na ::= \"x\" a b | \"x\" a c | \"y\"\n"
-                                 "b ::= d \"1\"\nc ::= d \"2\"\nd ::= \"z\"?";
+    // After n times x, the rest may be any of 2^n texts of 1 and 2.
+    static const char source[] = "root ::= \"x\" root \"1\" | e\ne ::= \"x\" root \"2\" | \"y\"";
     struct grammar *g;
     struct octet_err err;
     int how;
