@@ -115,14 +115,6 @@ struct job *asked_job(struct body *body, const struct lane *lane, size_t sample)
     return job;
 }
 
-void asked_format(struct body *body, const json_t *format) {
-    const char *const type = json_string_value(json_object_get(format, "type"));
-    const char *const text = json_string_value(format);
-    if (!format || json_is_null(format) || (text && !text[0])) return;
-    if (type && strcmp(type, "text") == 0) return;
-    body_complain(body, "answers in a given form (JSON, a schema) are not supported");
-}
-
 /* ---- Conversations --------------------------------------------------------------------------- */
 
 char *asked_content(struct body *body, const json_t *content) {
@@ -205,7 +197,8 @@ static void encode_chat(struct body *body, const struct lane *lane, struct job *
     }
     if (status != OCTET_OK) body_complain(body, "%.180s", err.message);
     const char *stop;
-    for (size_t i = 0; (stop = octet_chat_stop(model, format, i)) != NULL; i++)
+    // A grammar ends its texts itself, and may have such a string inside.
+    for (size_t i = 0; !job->grammar && (stop = octet_chat_stop(model, format, i)) != NULL; i++)
         if (!job_add_stop(job, stop)) body_complain(body, "'stop' holds too many");
 }
 
