@@ -56,7 +56,7 @@ CLI_SRC := $(wildcard src/cli/*.c)
 ifdef SLIM
 # What CLI_LIBS and COMPARE_LIBS bring along and static files can not have: see src/cli/main.c.
 CLI_SRC := $(filter-out %/cmd_pull.c %/fetch.c %/http.c %/cmd_compare.c %/cmd_eval.c %/cmd_report.c \
-             %/cmd_prices.c %/prices_desk.c %/prices_compare.c %/cmd_box.c %/cmd_fim_eval.c,\
+             %/cmd_prices.c %/prices_desk.c %/prices_compare.c %/cmd_box.c %/cmd_fim_eval.c %/cmd_lsp.c,\
              $(CLI_SRC))
 CPPFLAGS += -DOCTET_SLIM
 LDFLAGS += -static
