@@ -5,13 +5,14 @@
 #include <pthread.h>
 
 #include "model/step.h"
-#include "text/template_file.h"
+#include "text/template_chat.h"
 #include "text/vocab.h"
 
 struct octet_model {
     struct gguf *file;
     struct vocab *vocab;
     struct template_set *templates;
+    struct template_chat *chat;
     bool vocab_only;
     struct model m;
     const struct kernels *kernels;
