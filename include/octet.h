@@ -19,7 +19,8 @@
  * defaults from the *_DEFAULTS macros.
  *
  * Threads: a model may be used from several threads; its steps run one at a time. A session,
- * sampler or stream belongs to one thread at a time. A session must be closed before its model.
+ * sampler or stream belongs to one thread at a time, a grammar may be used by several. Sessions,
+ * samplers and grammars must be closed before their model.
  */
 #ifndef OCTET_H
 #define OCTET_H
@@ -353,19 +354,65 @@ struct octet_sampling {
     }
 
 struct octet_sampler;
+struct octet_grammar;
 
 /* Values out of range are EARG naming the field. */
 enum octet_status octet_sampler_open(const struct octet_model *model,
                                      const struct octet_sampling *options,
                                      struct octet_sampler **out, struct octet_err *err);
 void octet_sampler_close(struct octet_sampler *sampler);
-/* Adds a token to the history the penalties look at: prompt tokens, then each picked one. */
+/* Adds a token to the history the penalties look at: prompt tokens, then each picked one. EARG: not
+ * in the vocabulary, or not what the grammar allows. */
 enum octet_status octet_sampler_accept(struct octet_sampler *sampler, int32_t id);
 /* Picks the next token from logits (n_vocab), which stay as they are. The i-th pick after open
  * depends on seed, i, history and logits only. Ids that are no token of the vocabulary and unused
  * padding are never picked; equal logits: the lower id comes first. */
 enum octet_status octet_sampler_pick(struct octet_sampler *sampler, const float *logits,
                                      int32_t *id, struct octet_err *err);
+
+/* ---- Grammars ---------------------------------------------------------------------------------
+ * What an answer may be: texts of a grammar, or JSON of a schema. A grammar never changes and may
+ * be used by any number of samplers. Grammars and schemas may come from strangers: their size,
+ * depth and the work that they cause are bounded, and beyond it they are EUNSUPPORTED. */
+
+/* SOURCE: in GBNF, the notation of llama.cpp, with a rule `root`; see docs/constrained.md. EFORMAT:
+ * it is no grammar; the message has the line. MODEL NULL: for octet_grammar_match only. */
+enum octet_status octet_grammar_open(struct octet_model *model, const char *source, size_t n_bytes,
+                                     struct octet_grammar **out, struct octet_err *err);
+enum octet_schema_flags {
+    OCTET_SCHEMA_OPEN = 1, // objects that list "properties" and say nothing of others may have
+                           // others, as the standard has it; without it they may not
+};
+/* JSON texts that are valid under SCHEMA, a JSON schema as text; properties come in the order in
+ * which it lists them. EFORMAT: no JSON, or no schema; EUNSUPPORTED: one with a keyword that can
+ * not be kept to exactly, named with its place. */
+enum octet_status octet_grammar_open_schema(struct octet_model *model, const char *schema,
+                                            size_t n_bytes, unsigned flags,
+                                            struct octet_grammar **out, struct octet_err *err);
+/* The grammar that the above opens. TEXT: as of octet_template_render. */
+enum octet_status octet_schema_grammar(const char *schema, size_t n_bytes, unsigned flags,
+                                       char **text, size_t *n_text, struct octet_err *err);
+/* One more owner of the grammar, each of whom closes it. */
+struct octet_grammar *octet_grammar_share(struct octet_grammar *grammar);
+void octet_grammar_close(struct octet_grammar *grammar);
+
+enum octet_match {
+    OCTET_MATCH_NONE,      // no text of the grammar begins like that
+    OCTET_MATCH_BEGINNING, // one does
+    OCTET_MATCH_WHOLE,     // it is a text of the grammar
+};
+enum octet_status octet_grammar_match(struct octet_grammar *grammar, const char *text,
+                                      size_t n_bytes, enum octet_match *out, struct octet_err *err);
+
+/* From now on the sampler picks only what GRAMMAR allows, which reads what is accepted; end tokens
+ * are picked only where the text may end. NULL: anything again. N_TOKENS: the most that will be
+ * accepted, < 0: any number. Picks keep a way to a complete text within them, unless there are
+ * fewer than it takes; then they go the shortest one. */
+enum octet_status octet_sampler_constrain(struct octet_sampler *sampler,
+                                          struct octet_grammar *grammar, int64_t n_tokens,
+                                          struct octet_err *err);
+/* The text is complete and nothing can follow: no need to pick an end token. */
+bool octet_sampler_finished(const struct octet_sampler *sampler);
 
 /* ---- Synthetic models -------------------------------------------------------------------------
  */

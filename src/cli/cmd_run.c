@@ -15,6 +15,7 @@ struct run_args {
     int32_t n_predict;
     bool json, special, parse_special, no_bos, verbose, chat;
     const char *chat_format, *system;
+    const char *grammar, *schema;
     struct text_list stops;
 };
 
@@ -29,6 +30,10 @@ static const struct option_row rows[] = {
      "chat format to use instead of the model's own; implies --chat"},
     {"system", 0, OPTION_TEXT, "TEXT", offsetof(struct run_args, system), 0, 0, false,
      "system message of the chat"},
+    {"grammar", 0, OPTION_TEXT, "FILE|TEXT", offsetof(struct run_args, grammar), 0, 0, false,
+     "the output is of this grammar, in GBNF; what begins with root ::= is no file but the text"},
+    {"json-schema", 0, OPTION_TEXT, "FILE|TEXT", offsetof(struct run_args, schema), 0, 0, false,
+     "the output is JSON that is valid under this schema; what begins with { is the text"},
     {"no-bos", 0, OPTION_FLAG, NULL, offsetof(struct run_args, no_bos), 0, 0, false,
      "do not begin with the BOS token where the model asks for it"},
     {"parse-special", 0, OPTION_FLAG, NULL, offsetof(struct run_args, parse_special), 0, 0, false,
@@ -50,6 +55,7 @@ struct run {
     struct octet_model *model;
     struct octet_session *session;
     struct octet_sampler *sampler;
+    struct octet_grammar *grammar;
     struct progress progress;
     struct octet_tokens tokens;
     struct text prompt, answer;
@@ -105,6 +111,30 @@ static void print_loaded(const struct run *run) {
             output_bytes((double)octet_session_kv_bytes(run->session), kv));
 }
 
+/* The grammar or schema, from a file where it is not the text itself. */
+static int open_grammar(struct run *run) {
+    const bool is_schema = run->args.schema != NULL;
+    const char *const given = is_schema ? run->args.schema : run->args.grammar;
+    if (given == NULL) return OPTIONS_RUN;
+    const char *const first = given + strspn(given, " \t\n");
+    const bool is_text = is_schema ? *first == '{' : strncmp(first, "root ", 5) == 0;
+    struct text source = {NULL, 0, 0};
+    int status = OPTIONS_RUN;
+    if (!is_text)
+        status = text_read(&source, given);
+    else if (!text_append(&source, given, strlen(given)))
+        status = output_error("out of memory for the grammar");
+    struct octet_err err;
+    if (status == OPTIONS_RUN &&
+        (is_schema
+             ? octet_grammar_open_schema(run->model, source.bytes, source.n, 0, &run->grammar, &err)
+             : octet_grammar_open(run->model, source.bytes, source.n, &run->grammar, &err)) !=
+            OCTET_OK)
+        status = is_text ? output_failure(&err) : output_error("%s: %s", given, err.message);
+    text_free(&source);
+    return status;
+}
+
 /* Everything until the first token can be computed. */
 static int set_up(struct run *run, const struct command *command) {
     int status = generate_check_format(command, run->args.chat_format);
@@ -112,11 +142,15 @@ static int set_up(struct run *run, const struct command *command) {
     if (status == OPTIONS_RUN && run->args.system != NULL && !run->args.chat) {
         status = options_misuse(command, "--system needs --chat");
     }
+    if (status == OPTIONS_RUN && run->args.grammar != NULL && run->args.schema != NULL) {
+        status = options_misuse(command, "--grammar and --json-schema exclude each other");
+    }
     if (status == OPTIONS_RUN) status = text_prompt(&run->prompt, &run->prompt_args, command);
     if (status == OPTIONS_RUN) status = options_open_model(&run->model_args, false, &run->model);
     if (status == OPTIONS_RUN) {
         status = generate_open_sampler(command, &run->sampling_args, run->model, &run->sampler);
     }
+    if (status == OPTIONS_RUN) status = open_grammar(run);
     if (status == OPTIONS_RUN) status = run->args.chat ? encode_chat(run) : encode_text(run);
     if (status == OPTIONS_RUN) {
         status = generate_collect_stops(run->model, run->args.chat, run->args.chat_format,
@@ -154,6 +188,7 @@ static int complete(struct run *run) {
         .model = run->model,
         .session = run->session,
         .sampler = run->sampler,
+        .grammar = run->grammar,
         .progress = &run->progress,
         .tokens = &run->tokens,
         .n_max = run->args.n_predict,
@@ -198,6 +233,7 @@ static int run_command(const struct command *command, int argc, char **argv) {
     if (status == OPTIONS_RUN) status = complete(&run);
     octet_session_close(run.session);
     octet_sampler_close(run.sampler);
+    octet_grammar_close(run.grammar);
     octet_model_close(run.model);
     octet_tokens_free(&run.tokens);
     text_free(&run.prompt);
@@ -217,6 +253,7 @@ const struct command cmd_run = {
              "of threads. Ctrl-C ends the output, a second one the program.",
     .examples = "  octet run -m model.gguf -p 'Once upon a time' -n 100\n"
                 "  octet run -m model.gguf --chat -p 'What is a monad?' --temp 0\n"
+                "  octet run -m model.gguf --json-schema person.json -p 'Ada Lovelace is'\n"
                 "  git diff | octet run -m model.gguf --chat --system 'Review this diff.'\n",
     .run = run_command,
 };

@@ -95,6 +95,15 @@ static enum octet_status sync_session(const struct generation *generation,
                               err);
 }
 
+/* Once the sampler has seen the prompt: N_MAX tokens, or what the context holds. */
+static enum octet_status constrain(const struct generation *generation, struct octet_err *err) {
+    const int64_t n_ctx = octet_session_n_ctx(generation->session);
+    const int64_t n_free = n_ctx - (int64_t)generation->tokens->n + 1;
+    const int64_t n_max = generation->n_max;
+    return octet_sampler_constrain(generation->sampler, generation->grammar,
+                                   n_max >= 0 && n_max < n_free ? n_max : n_free, err);
+}
+
 static enum octet_status prefill(const struct generation *generation, struct generated *result,
                                  struct octet_err *err) {
     const struct octet_tokens *const tokens = generation->tokens;
@@ -107,11 +116,12 @@ static enum octet_status prefill(const struct generation *generation, struct gen
         }
     }
     const double start = probe_seconds();
-    const enum octet_status status = sync_session(generation, err);
+    enum octet_status status = sync_session(generation, err);
     result->prefill_seconds = probe_seconds() - start;
     progress_close(generation->progress);
     // The last token is computed again for its logits.
     result->n_reused = generation->n_kept < tokens->n ? generation->n_kept : tokens->n - 1;
+    if (status == OCTET_OK && generation->grammar) status = constrain(generation, err);
     return status;
 }
 
@@ -138,7 +148,7 @@ static enum octet_status step(const struct generation *generation, struct shown 
     }
     status = show(shown, id, err);
     if (status != OCTET_OK) return status;
-    if (shown->stopped) {
+    if (shown->stopped || octet_sampler_finished(generation->sampler)) {
         result->finish = GENERATE_STOP;
     } else if (!shown->open) {
         result->finish = GENERATE_CLOSED;

@@ -22,6 +22,7 @@ struct generation {
     struct octet_model *model;
     struct octet_session *session;
     struct octet_sampler *sampler; // has not seen the prompt yet
+    struct octet_grammar *grammar; // that the answer is to be of, or NULL
     struct progress *progress;     // the session's; open, closed when the prompt is computed
     size_t n_kept;                 // tokens of the prompt that the session holds already
     struct octet_tokens *tokens;   // the prompt; picked tokens are appended, an end token is not

@@ -56,6 +56,7 @@ enum octet_status octet_model_open(const char *path, const struct octet_model_op
     struct octet_model *model = mem_alloc(sizeof *model);
     if (!model) return octet_fail_memory(err, "model", sizeof *model);
     pthread_mutex_init(&model->lock, NULL);
+    pthread_mutex_init(&model->trie_lock, NULL);
     enum octet_status status = open_parts(model, path, options ? options : &defaults, err);
     if (status == OCTET_OK)
         *out = model;
@@ -68,6 +69,7 @@ void octet_model_close(struct octet_model *model) {
     if (!model) return;
     pool_close(model->pool);
     template_chat_free(model->chat);
+    trie_free(model->trie);
     vocab_free(model->vocab);
     template_set_free(model->templates);
     model_unload(&model->m);
@@ -76,6 +78,7 @@ void octet_model_close(struct octet_model *model) {
     mem_free(model->logits);
     mem_free(model->name);
     pthread_mutex_destroy(&model->lock);
+    pthread_mutex_destroy(&model->trie_lock);
     mem_free(model);
 }
 

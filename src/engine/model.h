@@ -6,6 +6,7 @@
 
 #include "model/step.h"
 #include "text/template_chat.h"
+#include "text/trie.h"
 #include "text/vocab.h"
 
 struct octet_model {
@@ -18,6 +19,8 @@ struct octet_model {
     const struct kernels *kernels;
     struct pool *pool;
     char *name;
+    struct trie *trie; // or NULL, as long as no grammar was opened
+    pthread_mutex_t trie_lock;
 
     // One step at a time: the lock guards all below, and the pool.
     pthread_mutex_t lock;

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/grammar.h"
 #include "engine/model.h"
 #include "kernels/kernels.h"
 #include "text/vocab.h"
@@ -50,6 +51,7 @@ struct octet_sampler {
 
     uint64_t n_picks;
     double mirostat_mu;
+    struct matcher *matcher; // or NULL: anything may be picked
 };
 
 /* ---- Opening --------------------------------------------------------------------------------- */
@@ -181,6 +183,7 @@ enum octet_status octet_sampler_open(const struct octet_model *model,
 
 void octet_sampler_close(struct octet_sampler *s) {
     if (!s) return;
+    matcher_close(s->matcher);
     mem_free(s->bias);
     mem_free(s->traits);
     mem_free(s->logits);
@@ -200,8 +203,27 @@ enum octet_status octet_sampler_accept(struct octet_sampler *s, int32_t id) {
         !mem_reserve((void **)&s->matches, &s->cap_matches, n, sizeof *s->matches)) {
         return OCTET_EMEM;
     }
-    s->history[s->n_history++] = id;
+    const enum octet_status status =
+        s->matcher ? matcher_accept(s->matcher, id, NULL) : OCTET_OK;
+    if (status == OCTET_OK) s->history[s->n_history++] = id;
+    return status;
+}
+
+enum octet_status octet_sampler_constrain(struct octet_sampler *s, struct octet_grammar *grammar,
+                                          int64_t n_tokens, struct octet_err *err) {
+    struct matcher *matcher = NULL;
+    if (grammar) {
+        const enum octet_status status =
+            matcher_open(octet_grammar_inner(grammar), n_tokens, &matcher, err);
+        if (status != OCTET_OK) return status;
+    }
+    matcher_close(s->matcher);
+    s->matcher = matcher;
     return OCTET_OK;
+}
+
+bool octet_sampler_finished(const struct octet_sampler *s) {
+    return s->matcher && matcher_finished(s->matcher);
 }
 
 /* ---- Editing the logits ---------------------------------------------------------------------- */
@@ -212,15 +234,24 @@ static void edit_logit(struct octet_sampler *s, int32_t id, float value) {
     s->logits[id] = value == -INFINITY ? value : fminf(fmaxf(value, -1e30f), 1e30f);
 }
 
+/* The grammar's bits of token I and those beside it; all of them without a grammar. */
+static uint64_t word_of(const uint64_t *mask, size_t i) { return mask ? mask[i / 64] : UINT64_MAX; }
+
 static enum octet_status load_logits(struct octet_sampler *s, const float *logits,
                                      struct octet_err *err) {
+    const uint64_t *mask = NULL;
+    if (s->matcher) {
+        const enum octet_status status = matcher_mask(s->matcher, &mask, err);
+        if (status != OCTET_OK) return status;
+    }
     for (size_t i = 0; i < s->n_logits; i++) {
         if (!isfinite(logits[i])) {
             return octet_fail(err, OCTET_ENUMERIC,
                               "sampling: the logit of token %zu is %g, not a finite number", i,
                               (double)logits[i]);
         }
-        const bool allowed = s->traits[i] & SAMPLER_ALLOWED;
+        const bool allowed =
+            s->traits[i] & SAMPLER_ALLOWED && word_of(mask, i) >> (i % 64) & 1;
         s->logits[i] = allowed ? fminf(fmaxf(logits[i], -1e30f), 1e30f) : -INFINITY;
     }
     for (size_t i = 0; i < s->options.n_bias; i++) {
@@ -327,7 +358,9 @@ static enum octet_status collect(struct octet_sampler *s, struct octet_err *err)
         }
     }
     if (s->n_set > 0) return OCTET_OK;
-    return octet_fail(err, OCTET_EARG, "sampling: the logit bias forbids every token");
+    return octet_fail(err, OCTET_EARG, s->matcher
+                          ? "sampling: the logit bias forbids every token that the grammar allows"
+                          : "sampling: the logit bias forbids every token");
 }
 
 static const struct candidate *likeliest(const struct octet_sampler *s) {

@@ -115,14 +115,6 @@ struct job *asked_job(struct body *body, const struct lane *lane, size_t sample)
     return job;
 }
 
-void asked_format(struct body *body, const json_t *format) {
-    const char *const type = json_string_value(json_object_get(format, "type"));
-    const char *const text = json_string_value(format);
-    if (!format || json_is_null(format) || (text && !text[0])) return;
-    if (type && strcmp(type, "text") == 0) return;
-    body_complain(body, "answers in a given form (JSON, a schema) are not supported");
-}
-
 /* ---- Prompts and holes ----------------------------------------------------------------------- */
 
 void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,

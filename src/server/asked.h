@@ -14,9 +14,15 @@ void asked_sampling(struct body *body, const struct lane *lane, struct job *job)
 /* A job with sampling read and SAMPLE added to its seed; NULL: out of memory, complained about. */
 struct job *asked_job(struct body *body, const struct lane *lane, size_t sample);
 
-/* Refuses a form that the answer is to have: "json", a JSON schema, {"type": "json_schema"}. NULL,
- * "" and {"type": "text"} leave the text free. */
-void asked_format(struct body *body, const json_t *format);
+/* Holds JOB's answer to what FORMAT asks for: NULL, "" and {"type": "text"} leave it free; "json"
+ * and {"type": "json_object"} want a JSON object; {"type": "json_schema"} has a schema at "schema"
+ * or "json_schema"/"schema"; any other object is a schema itself. What can not be kept to is
+ * complained about, with the reason. */
+void asked_format(struct body *body, const json_t *format, struct lane *lane, struct job *job);
+/* Holds JOB's answer to a JSON schema: values that are valid under it, as JSON. */
+void asked_schema(struct body *body, const json_t *schema, struct lane *lane, struct job *job);
+/* Holds JOB's answer to a grammar in GBNF. */
+void asked_grammar(struct body *body, const char *grammar, struct lane *lane, struct job *job);
 
 /* Puts what the system says in front of the list "messages" of BODY. NULL: nothing. */
 void asked_system(struct body *body, const json_t *content);

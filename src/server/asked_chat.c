@@ -244,9 +244,16 @@ static void encode(struct body *body, const struct lane *lane, struct job *job, 
 
 /* Where the answer has to be a call, the prompt opens it. */
 static void open_call(struct body *body, struct lane *lane, struct job *job) {
-    (void)lane;
-    job->call_marks = tools_show_marks(lane_model(lane), job);
-    if (job->tools->required) body_complain(body, "'tool_choice': not yet");
+    const struct octet_model *const model = lane_model(lane);
+    job->call_marks = tools_show_marks(model, job);
+    if (!job->tools->required) return;
+    add_prompt(body, model, calls_opening(job->tools->form), OCTET_TOKENIZE_SPECIAL, job);
+    json_t *const schema = tools_schema(job->tools);
+    if (schema)
+        asked_schema(body, schema, lane, job);
+    else
+        body_complain(body, "out of memory");
+    json_decref(schema);
 }
 
 void asked_chat(struct body *body, const char *key, struct lane *lane, struct job *job) {

@@ -22,7 +22,8 @@ static const char fence[] = "```";
 const char *calls_mark(size_t i) { return marks[i].text; }
 
 const char *calls_opening(enum call_form form) {
-    return form == CALLS_BARE ? "" : marks[form].text;
+    static const char *const openings[] = {"<tool_call>\n", "[TOOL_CALLS]", "<|python_tag|>", ""};
+    return openings[form];
 }
 
 /* ---- What is held ---------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@ enum call_form { CALLS_TAGGED, CALLS_MISTRAL, CALLS_PYTHON, CALLS_BARE, N_CALL_F
  * see. */
 enum { N_CALL_MARKS = 6 };
 const char *calls_mark(size_t i); // i < N_CALL_MARKS
-/* What opens a call in a form: "<tool_call>", and "" for bare JSON. */
+/* What opens a call in a form: "<tool_call>\n", and "" for bare JSON. */
 const char *calls_opening(enum call_form form);
 
 /* Zero it, then set what comes first here; calls_free it last. */

@@ -19,6 +19,7 @@ void job_free(struct job *job) {
     if (!job) return;
     octet_tokens_free(&job->prompt);
     tools_free(job->tools);
+    octet_grammar_close(job->grammar);
     mem_free(job->bias);
     for (size_t i = 0; i < job->n_stops; i++) mem_free(job->stops[i]);
     buffer_free(&job->text);

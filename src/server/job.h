@@ -41,7 +41,7 @@ struct job {
     struct octet_tokens prompt;
     struct octet_sampling sampling;
     struct octet_logit_bias *bias; // (sampling.n_bias), or NULL
-    const struct octet_grammar *grammar; // NULL: free text
+    struct octet_grammar *grammar; // the job's share; NULL: free text
     int32_t max_tokens;            // < 0: as long as the context
     char *stops[JOB_MAX_STOPS];    // (n_stops)
     size_t n_stops;

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "base/status.h"
+#include "server/grammars.h"
 #include "server/seat.h"
 
 /* Rows of prompts in one step: fewer while others wait for their next token. A prompt waits for
@@ -30,6 +31,7 @@ struct lane {
     struct octet_span *spans;        // (n_seats)
     struct seat **stepping;          // (n_seats) whose they are
     size_t n_seats;
+    struct grammars grammars; // the HTTP thread's
 
     pthread_t thread;
     bool has_thread;
@@ -449,6 +451,7 @@ void lane_close(struct lane *lane) {
     mem_free(lane->spans);
     mem_free(lane->stepping);
     octet_cache_close(lane->cache);
+    grammars_close(&lane->grammars);
     octet_model_close(lane->model);
     pthread_cond_destroy(&lane->wake);
     pthread_mutex_destroy(&lane->lock);
@@ -468,6 +471,11 @@ void lane_get_stats(struct lane *lane, struct lane_stats *out) {
     pthread_mutex_lock(&lane->lock);
     *out = lane->stats;
     pthread_mutex_unlock(&lane->lock);
+}
+
+enum octet_status lane_grammar(struct lane *lane, bool schema, const char *source, size_t n_bytes,
+                               struct octet_grammar **out, struct octet_err *err) {
+    return grammars_get(&lane->grammars, lane->model, schema, source, n_bytes, out, err);
 }
 
 enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_err *err) {

@@ -49,6 +49,11 @@ int32_t lane_n_seats(const struct lane *lane);
 void lane_get_stats(struct lane *lane, struct lane_stats *out);
 double lane_bucket_s(size_t i); // upper bound of a bucket in seconds; the last is infinite
 
+/* A share of a grammar for this model: of GBNF, or with SCHEMA of a JSON schema's text. Those that
+ * were asked for last are kept. HTTP thread only. */
+enum octet_status lane_grammar(struct lane *lane, bool schema, const char *source, size_t n_bytes,
+                               struct octet_grammar **out, struct octet_err *err);
+
 /* Takes the job over. EARG: more tokens than the context, or no prompt at all; ECONTEXT likewise;
  * EUNSUPPORTED: too many jobs wait. The job is then still the caller's. */
 enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_err *err);

@@ -118,6 +118,15 @@ static struct answer *read_answer(struct server *server, struct exchange *exchan
     return answer;
 }
 
+/* An empty grammar is none, as some clients always send one. */
+static void read_form(struct body *body, struct lane *lane, struct job *job) {
+    const char *const grammar = body_text(body, "grammar");
+    const json_t *const schema = body_get(body, "json_schema");
+    if (grammar && grammar[0]) asked_grammar(body, grammar, lane, job);
+    if (schema) asked_schema(body, schema, lane, job);
+    asked_format(body, body_get(body, "response_format"), lane, job);
+}
+
 static struct job *read_job(struct body *body, struct lane *lane, struct answer *answer, size_t i,
                             int32_t max_tokens) {
     struct job *const job = asked_job(body, lane, i);
@@ -125,6 +134,7 @@ static struct job *read_job(struct body *body, struct lane *lane, struct answer 
     answer_add_job(answer, i, job);
     const int64_t most = body_int(body, "max_tokens", -1, INT32_MAX, max_tokens);
     job->max_tokens = (int32_t)body_int(body, "n_predict", -1, INT32_MAX, most);
+    read_form(body, lane, job);
     job->deadline_s = body_number(body, "t_max_predict_ms", 0, 1e9, 0) / 1e3;
     return job;
 }

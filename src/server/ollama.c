@@ -150,7 +150,6 @@ static void check_common(struct body *body) {
     if (keep && !json_is_number(keep) && !json_is_string(keep))
         body_complain(body, "'keep_alive' is neither a number nor a duration");
     check_images(body, body->json);
-    asked_format(body, body_get(body, "format"));
 }
 
 static bool asks_to_unload(const struct body *body) {
@@ -184,6 +183,7 @@ static struct job *read_job(struct server *server, struct exchange *exchange, st
         answer_add_job(*answer, 0, job);
         (*answer)->stream = body_bool(body, "stream", true);
         job->max_tokens = (int32_t)body_int(&options, "num_predict", INT32_MIN, INT32_MAX, -1);
+        asked_format(body, body_get(body, "format"), lane, job);
     }
     if (options.wrong[0]) body_complain(body, "options: %.180s", options.wrong);
     return body->wrong[0] ? NULL : job;

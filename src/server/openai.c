@@ -189,6 +189,7 @@ static void post_chat(void *user, struct exchange *exchange) {
         if (!job) break;
         answer_add_job(answer, i, job);
         asked_chat(&body, "messages", lane, job);
+        asked_format(&body, body_get(&body, "response_format"), lane, job);
         read_max_tokens(&body, job, -1);
         if (chances) job->n_tops = n_tops;
     }
@@ -245,6 +246,7 @@ static void read_text_jobs(struct body *body, struct lane *lane, struct answer *
         if (!job) return;
         answer_add_job(answer, i, job);
         read_max_tokens(body, job, DEFAULT_TEXT_TOKENS);
+        asked_format(body, body_get(body, "response_format"), lane, job);
         read_text_prompt(body, lane, answer, several ? json_array_get(prompt, i / n) : prompt, job);
         job->n_tops = (int)n_tops;
         job->score_prompt = echo && n_tops >= 0;

@@ -264,9 +264,12 @@ static void check_supported(struct body *body) {
             body_complain(body, "'%s': nothing is stored here; send the whole input", fields[i]);
     if (body_bool(body, "background", false))
         body_complain(body, "'background' is not supported");
+}
+
+static void read_format(struct body *body, struct lane *lane, struct job *job) {
     const struct body text = body_inner(body, "text");
     if (text.wrong[0]) body_complain(body, "%s", text.wrong);
-    asked_format(body, body_get(&text, "format"));
+    asked_format(body, body_get(&text, "format"), lane, job);
 }
 
 static json_t *or_null(const struct body *body, const char *key) {
@@ -277,15 +280,18 @@ static json_t *or_null(const struct body *body, const char *key) {
 /* What every form of the answer says of the request. */
 static json_t *frame_json(const struct answer *a, const struct body *body, const struct job *job) {
     const json_t *const metadata = body_get(body, "metadata");
+    const struct body text = body_inner(body, "text");
+    json_t *const format =
+        body_get(&text, "format") ? or_null(&text, "format") : json_pack("{s:s}", "type", "text");
     return json_pack(
         "{s:s, s:s, s:I, s:s, s:n, s:n, s:n, s:o, s:o, s:o, s:b, s:n, s:{s:n, s:n}, s:b, s:f, "
-        "s:{s:{s:s}}, s:s, s:[], s:f, s:s}",
+        "s:{s:o}, s:s, s:[], s:f, s:s}",
         "id", a->id, "object", "response", "created_at", (json_int_t)a->created, "model",
         lane_name(a->lane), "error", "incomplete_details", "usage", "instructions",
         or_null(body, "instructions"), "max_output_tokens", or_null(body, "max_output_tokens"),
         "metadata", metadata ? or_null(body, "metadata") : json_object(), "parallel_tool_calls", 0,
         "previous_response_id", "reasoning", "effort", "summary", "store", 0, "temperature",
-        (double)job->sampling.temperature, "text", "format", "type", "text", "tool_choice", "auto",
+        (double)job->sampling.temperature, "text", "format", format, "tool_choice", "auto",
         "tools", "top_p", (double)job->sampling.top_p, "truncation", "disabled");
 }
 
@@ -311,6 +317,7 @@ static void post_responses(void *user, struct exchange *exchange) {
         answer->stream = body_bool(&body, "stream", false);
         job->max_tokens = (int32_t)body_int(&body, "max_output_tokens", 0, INT32_MAX, -1);
         asked_chat(&body, "messages", lane, job);
+        read_format(&body, lane, job);
         answer->extra = frame_json(answer, &body, job);
         tell_tools(&body, answer->extra);
         if (!answer->extra) body_complain(&body, "out of memory");

@@ -51,14 +51,25 @@ static bool has_penalties(const struct octet_sampling *s) {
            s->dry_multiplier != 0;
 }
 
+/* The most tokens that an answer may have: what was asked for, and what the context holds. */
+static int64_t most_tokens(const struct seat *seat) {
+    const int64_t n_ctx = octet_session_n_ctx(seat->session);
+    const int64_t n_free = n_ctx - (int64_t)seat->n_prompt + 1;
+    const int64_t asked = seat->job->max_tokens;
+    return asked >= 0 && asked < n_free ? asked : n_free;
+}
+
 static enum octet_status open_sampler(struct seat *seat, const struct octet_model *model,
                                       struct octet_err *err) {
     const struct octet_sampling *const sampling = &seat->job->sampling;
+    struct octet_grammar *const grammar = seat->job->grammar;
     octet_sampler_close(seat->sampler);
     seat->sampler = NULL;
     enum octet_status status = octet_sampler_open(model, sampling, &seat->sampler, err);
     for (size_t i = 0; status == OCTET_OK && has_penalties(sampling) && i < seat->n_prompt; i++)
         status = octet_sampler_accept(seat->sampler, seat->tokens.ids[i]);
+    if (status == OCTET_OK && grammar)
+        status = octet_sampler_constrain(seat->sampler, grammar, most_tokens(seat), err);
     return status;
 }
 
@@ -209,7 +220,9 @@ static enum octet_status take_token(struct seat *seat, const struct octet_model 
     if (octet_tokens_push(&seat->tokens, id) != OCTET_OK || !add_text(seat, model, id))
         return octet_fail_memory(err, "an answer", seat->text.n);
     job->n_generated++;
-    if (cut_at_stop(seat, unsearched))
+    if (octet_sampler_accept(seat->sampler, id) != OCTET_OK)
+        return octet_fail_memory(err, "an answer", seat->tokens.n * sizeof id);
+    if (cut_at_stop(seat, unsearched) || octet_sampler_finished(seat->sampler))
         job->finish = FINISH_STOP;
     else if (is_over(seat))
         job->finish = FINISH_LENGTH;
@@ -224,6 +237,8 @@ static enum octet_status finish_text(struct seat *seat, struct octet_err *err) {
 }
 
 static bool ends_job(const struct octet_model *model, const struct job *job, int32_t id) {
+    // A grammar's text is complete where it lets an end token be picked.
+    if (job->grammar && octet_token_ends(model, id)) return true;
     if (job->ignore_eos || (int64_t)job->n_generated < job->min_tokens) return false;
     bool ends = octet_token_ends(model, id);
     for (size_t i = 0; i < job->n_ends; i++) ends |= job->ends[i] == id;

@@ -159,36 +159,34 @@ static json_t *call_schema(const struct tools *tools, const json_t *tool) {
                      arguments, "additionalProperties", 0);
 }
 
-/* References within a tool's schema are from the whole schema's root. */
-static void lift_definitions(json_t *schema, const char *key) {
-    json_t *const all = json_object();
-    size_t i;
-    json_t *call;
-    json_array_foreach(json_object_get(schema, "anyOf"), i, call) {
-        json_t *const properties = json_object_get(call, "properties");
-        json_t *parameters = json_object_get(properties, "arguments");
-        if (!parameters) parameters = json_object_get(properties, "parameters");
-        json_object_update(all, json_object_get(parameters, key));
-    }
-    if (json_object_size(all) > 0) json_object_set(schema, key, all);
-    json_decref(all);
+/* References within a tool's schema are from the root: what they name has to be there. */
+static int lift_definitions(json_t *schema, const json_t *tool, const char *key) {
+    const json_t *const function = json_object_get(tool, "function");
+    json_t *const from = json_object_get(json_object_get(function, "parameters"), key);
+    if (!json_is_object(from)) return 0;
+    if (!json_object_get(schema, key) && json_object_set_new(schema, key, json_object()) != 0)
+        return -1;
+    return json_object_update(json_object_get(schema, key), from);
 }
 
 json_t *tools_schema(const struct tools *tools) {
     json_t *const calls = json_array();
+    json_t *schema = json_pack("{s:o}", "anyOf", calls);
+    if (tools->form == CALLS_MISTRAL)
+        schema = json_pack("{s:s, s:o, s:i, s:i}", "type", "array", "items", schema, "minItems", 1,
+                           "maxItems", 1);
     size_t i;
     const json_t *tool;
+    int failed = schema == NULL;
     json_array_foreach(tools->list, i, tool) {
-        if (!tools->only || strcmp(tools->only, name_of(tool)) == 0)
-            json_array_append_new(calls, call_schema(tools, tool));
+        if (failed || (tools->only && strcmp(tools->only, name_of(tool)) != 0)) continue;
+        failed |= json_array_append_new(calls, call_schema(tools, tool)) |
+                  lift_definitions(schema, tool, "$defs") |
+                  lift_definitions(schema, tool, "definitions");
     }
-    json_t *const schema = json_pack("{s:o}", "anyOf", calls);
-    lift_definitions(schema, "$defs");
-    lift_definitions(schema, "definitions");
-    if (tools->form != CALLS_MISTRAL || !schema) return schema;
-    json_t *const list = json_pack("{s:s, s:o, s:i, s:i}", "type", "array", "items", schema,
-                                   "minItems", 1, "maxItems", 1);
-    return list;
+    if (!failed) return schema;
+    json_decref(schema);
+    return NULL;
 }
 
 /* ---- Models without a form of their own ------------------------------------------------------
