@@ -1,5 +1,5 @@
-/* Conversations: from the messages of a request, as OpenAI's chat API has them, to a prompt. Dialects
- * that have others make such messages of theirs first. */
+/* Conversations: from the messages of a request, as OpenAI's chat API has them, to a prompt.
+ * Dialects that have others make such messages of theirs first. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,8 +80,9 @@ static json_t *read_call(struct body *body, const json_t *call, size_t n) {
     snprintf(made, sizeof made, "call%05zu", n);
     if (!id[0]) id = made;
     if (!name[0]) body_complain(body, "'tool_calls': a call names no function");
+    json_t *const arguments = read_arguments(body, json_object_get(function, "arguments"));
     return json_pack("{s:s, s:s, s:{s:s, s:o}}", "id", id, "type", "function", "function", "name",
-                     name, "arguments", read_arguments(body, json_object_get(function, "arguments")));
+                     name, "arguments", arguments);
 }
 
 static json_t *read_calls(struct body *body, const json_t *list, size_t n) {
@@ -93,8 +94,8 @@ static json_t *read_calls(struct body *body, const json_t *list, size_t n) {
     return out;
 }
 
-/* The call that MESSAGE, which comes after LIST, is the result of: by its id, else the first of that
- * name, or of any, that has no result yet. NULL: none. */
+/* The call that MESSAGE, which comes after LIST, is the result of: by its id, else by its name,
+ * else the first that has no result yet. NULL: none. */
 static const json_t *find_call(const json_t *list, const json_t *message) {
     const char *const id = text_at(message, "tool_call_id");
     const char *name = text_at(message, "name");
@@ -124,6 +125,8 @@ static void name_result(struct body *body, const json_t *list, const json_t *mes
     const char *name = text_at(json_object_get(call, "function"), "name");
     if (!id[0]) id = text_at(call, "id");
     if (!name[0]) name = text_at(message, "name");
+    if (!call && !id[0])
+        body_complain(body, "a message of role 'tool' is the result of no call that came before");
     if (json_object_set_new(out, "tool_call_id", json_string(id)) != 0 ||
         json_object_set_new(out, "name", json_string(name)) != 0)
         body_complain(body, "out of memory");

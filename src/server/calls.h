@@ -2,9 +2,9 @@
  *
  * Known are the forms that models are trained on: `[TOOL_CALLS] [{"name", "arguments"}]` and
  * `[TOOL_CALLS]name{...}` (Mistral), `<tool_call>{...}</tool_call>` (Hermes, Qwen), bare JSON with
- * "parameters", also behind `<|python_tag|>` (Llama), JSON in a fence. A call is told when it is complete and
- * names a tool that there is; what only looks like one is text, and nothing of it is lost. What is
- * told does not depend on how the text was cut into pieces. */
+ * "parameters", also behind `<|python_tag|>` (Llama), JSON in a fence. A call is told when it is
+ * complete and names a tool that there is; what only looks like one is text, and nothing of it is
+ * lost. What is told does not depend on how the text was cut into pieces. */
 #ifndef OCTET_SERVER_CALLS_H
 #define OCTET_SERVER_CALLS_H
 

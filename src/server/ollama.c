@@ -417,9 +417,9 @@ static void post_show(void *user, struct exchange *exchange) {
     octet_model_get_info(lane_model(lane), &info);
     server_reply_json(
         exchange, 200,
-        json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:[s, s, s]}", "license", "", "modelfile", "",
-                  "parameters", parameters_json(lane), "template", shown_template, "modified_at",
-                  modified_json(lane), "details", details_json(&info), "model_info",
+        json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:[s, s, s]}", "license", "", "modelfile",
+                  "", "parameters", parameters_json(lane), "template", shown_template,
+                  "modified_at", modified_json(lane), "details", details_json(&info), "model_info",
                   model_info_json(lane, &info), "capabilities", "completion", "insert", "tools"));
     body_close(&body);
 }

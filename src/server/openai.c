@@ -176,6 +176,13 @@ static void read_stream(struct body *body, struct answer *answer) {
     if (options.wrong[0]) body_complain(body, "stream_options: %.150s", options.wrong);
 }
 
+/* "grammar" is llama.cpp's. */
+static void read_form(struct body *body, struct lane *lane, struct job *job) {
+    const char *const grammar = body_text(body, "grammar");
+    if (grammar && grammar[0]) asked_grammar(body, grammar, lane, job);
+    asked_format(body, body_get(body, "response_format"), lane, job);
+}
+
 static void post_chat(void *user, struct exchange *exchange) {
     struct body body;
     struct lane *const lane = answer_lane(user, exchange, &body);
@@ -189,7 +196,7 @@ static void post_chat(void *user, struct exchange *exchange) {
         if (!job) break;
         answer_add_job(answer, i, job);
         asked_chat(&body, "messages", lane, job);
-        asked_format(&body, body_get(&body, "response_format"), lane, job);
+        read_form(&body, lane, job);
         read_max_tokens(&body, job, -1);
         if (chances) job->n_tops = n_tops;
     }

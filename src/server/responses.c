@@ -100,7 +100,8 @@ static void send(struct answer *a, const char *type, json_t *json) {
 /* ---- Streaming: items are numbered as they begin --------------------------------------------- */
 
 static void send_item(struct answer *a, const char *type, json_t *item) {
-    send(a, type, json_pack("{s:I, s:o}", "output_index", (json_int_t)a->n_parts - 1, "item", item));
+    send(a, type,
+         json_pack("{s:I, s:o}", "output_index", (json_int_t)a->n_parts - 1, "item", item));
 }
 
 /* An event about the item under way; VALUE, taken over, at KEY. */
