@@ -181,16 +181,29 @@ struct octet_message {
     const char *role; // "system", "user", "assistant"
     const char *content;
 };
-/* The name of the chat format the file's metadata asks for, or NULL where it asks for none known:
- * "mistral-v1", "mistral-v3", "llama-2", "zephyr", "chatml", "phi-2-qa", "phi-2-chat". */
+/* How conversations with this model are written: "template" where its file brings a chat template
+ * that can be carried out, else the built-in format that its metadata ask for, or NULL where they
+ * ask for none known: "mistral-v1", "mistral-v3", "llama-2", "zephyr", "chatml", "phi-2-qa",
+ * "phi-2-chat". */
 const char *octet_chat_format(const struct octet_model *model);
-/* i-th format name, NULL past the end. */
+/* Why the file's template is not used, one line; NULL: it is, or there is none. */
+const char *octet_chat_problem(const struct octet_model *model);
+/* Whether "template" writes tools, calls of them and their results. */
+bool octet_chat_writes_tools(const struct octet_model *model);
+/* i-th name of a built-in format, NULL past the end. */
 const char *octet_chat_format_name(size_t i);
 /* Appends the prompt for the next assistant turn. FORMAT NULL: the model's own. Names of control
- * tokens inside contents stay plain text. */
+ * tokens inside contents stay plain text. EARG: the template's refusal, in its own words. */
 enum octet_status octet_chat_encode(const struct octet_model *model, const char *format,
                                     const struct octet_message *messages, size_t n_messages,
                                     struct octet_tokens *out, struct octet_err *err);
+/* The same for a conversation as JSON: an object with "messages" as chat APIs have them (role,
+ * content, tool_calls with arguments as objects, tool_call_id, name), and with "tools" and whatever
+ * else a template reads. Where a template refuses several system messages, or neighbours of one
+ * role, they are joined. Built-in formats know system, user and assistant, and texts only. */
+enum octet_status octet_chat_encode_json(const struct octet_model *model, const char *format,
+                                         const char *variables, size_t n_bytes,
+                                         struct octet_tokens *out, struct octet_err *err);
 /* i-th string that ends an answer in this format (beside the end tokens), NULL past the end. */
 const char *octet_chat_stop(const struct octet_model *model, const char *format, size_t i);
 

@@ -296,6 +296,7 @@ static int set_up(struct chat *chat) {
     int status = generate_check_format(chat->command, chat->args.format);
     if (status == OPTIONS_RUN) status = options_open_model(&chat->model_args, false, &chat->model);
     if (status != OPTIONS_RUN) return status;
+    generate_tell_format(chat->model, chat->model_args.path, chat->args.format);
     if (chat->args.format == NULL && octet_chat_format(chat->model) == NULL) {
         return output_error("%s: the file names no chat format that octet knows; choose one with "
                             "--chat-format", chat->model_args.path);
@@ -347,7 +348,7 @@ const struct command cmd_chat = {
     .name = "chat",
     .summary = "talk to a model",
     .usage = "-m MODEL [options]",
-    .about = "A conversation in the terminal, in the chat format that the model's file names. "
+    .about = "A conversation in the terminal, by the chat template of the model's file. "
              "Lines are edited as in a shell, their history is kept in ~/.octet_history (another "
              "file: OCTET_HISTORY; none: OCTET_HISTORY=). Ctrl-C stops an answer, Ctrl-D leaves, "
              "/help lists commands. From a pipe every line is one message. When the context is "

@@ -73,6 +73,7 @@ static int encode_chat(struct run *run) {
         messages[n++] = (struct octet_message){"system", run->args.system};
     }
     messages[n++] = (struct octet_message){"user", run->prompt.bytes};
+    generate_tell_format(run->model, run->model_args.path, run->args.chat_format);
     struct octet_err err;
     if (octet_chat_encode(run->model, run->args.chat_format, messages, n, &run->tokens, &err) !=
         OCTET_OK) {

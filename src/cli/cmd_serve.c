@@ -114,9 +114,12 @@ static int name_models(const struct serve_args *args, struct lane_options *model
 
 /* ---- Running --------------------------------------------------------------------------------- */
 
-static void on_loaded(void *user, const char *name) {
+static void on_loaded(void *user, const char *name, const char *chat_problem) {
     (void)user;
     fprintf(stderr, "octet serve: %s is ready\n", name);
+    if (chat_problem)
+        fprintf(stderr, "octet serve: %s: chats are written in a built-in format, not by the "
+                "file's own template: %s\n", name, chat_problem);
 }
 
 static int serve(const struct serve_args *args, const struct lane_options *models,

@@ -332,3 +332,11 @@ int generate_check_format(const struct command *command, const char *format) {
     }
     return options_misuse(command, "no chat format '%s'; there are: %s", format, known);
 }
+
+void generate_tell_format(const struct octet_model *model, const char *path, const char *format) {
+    const char *const problem = format == NULL ? octet_chat_problem(model) : NULL;
+    const char *const used = octet_chat_format(model);
+    if (problem == NULL || used == NULL) return;
+    fprintf(stderr, "note: %s: the chat is written in the built-in format '%s', not by the file's "
+            "own template: %s\n", path, used, problem);
+}

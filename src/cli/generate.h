@@ -66,5 +66,7 @@ int generate_collect_stops(const struct octet_model *model, bool chat, const cha
                            const struct text_list *extra, const char ***stops, size_t *n_stops);
 /* NULL, or the misuse of a --chat-format that does not exist; returns alike. */
 int generate_check_format(const struct command *command, const char *format);
+/* Says where the file's own template is not used though it has one and FORMAT is NULL. */
+void generate_tell_format(const struct octet_model *model, const char *path, const char *format);
 
 #endif

@@ -44,7 +44,9 @@ static enum octet_status open_parts(struct octet_model *model, const char *path,
     }
     status = template_set_load(model->file, &model->templates, err);
     if (status != OCTET_OK) return status;
-    return vocab_load(model->file, model->m.shape.n_vocab, &model->vocab, err);
+    status = vocab_load(model->file, model->m.shape.n_vocab, &model->vocab, err);
+    if (status != OCTET_OK) return status;
+    return template_chat_open(model->templates, model->vocab, &model->chat, err);
 }
 
 enum octet_status octet_model_open(const char *path, const struct octet_model_options *options,
@@ -66,6 +68,7 @@ enum octet_status octet_model_open(const char *path, const struct octet_model_op
 void octet_model_close(struct octet_model *model) {
     if (!model) return;
     pool_close(model->pool);
+    template_chat_free(model->chat);
     trie_free(model->trie);
     vocab_free(model->vocab);
     template_set_free(model->templates);
@@ -171,19 +174,3 @@ bool octet_token_ends(const struct octet_model *model, int32_t id) {
 }
 
 size_t octet_n_tokens(const struct octet_model *model) { return vocab_size(model->vocab); }
-
-const char *octet_chat_format(const struct octet_model *model) { return chat_format(model->vocab); }
-
-enum octet_status octet_chat_encode(const struct octet_model *model, const char *format,
-                                    const struct octet_message *messages, size_t n_messages,
-                                    struct octet_tokens *out, struct octet_err *err) {
-    return chat_encode(model->vocab, format, messages, n_messages, out, err);
-}
-
-const char *octet_chat_template(const struct octet_model *model, const char *name) {
-    return template_set_find(model->templates, name);
-}
-
-const char *octet_chat_stop(const struct octet_model *model, const char *format, size_t i) {
-    return chat_stop(model->vocab, format, i);
-}

@@ -5,7 +5,7 @@
 #include <pthread.h>
 
 #include "model/step.h"
-#include "text/template_file.h"
+#include "text/template_chat.h"
 #include "text/trie.h"
 #include "text/vocab.h"
 
@@ -13,6 +13,7 @@ struct octet_model {
     struct gguf *file;
     struct vocab *vocab;
     struct template_set *templates;
+    struct template_chat *chat;
     bool vocab_only;
     struct model m;
     const struct kernels *kernels;

@@ -10,6 +10,7 @@
 #include "base/probe.h"
 #include "base/status.h"
 #include "server/asked.h"
+#include "server/tools.h"
 
 struct answer *answer_new(struct server *server, struct exchange *exchange, struct lane *lane,
                         const struct dialect *dialect, const char *id_prefix, size_t n_choices) {
@@ -29,11 +30,22 @@ struct answer *answer_new(struct server *server, struct exchange *exchange, stru
     return answer;
 }
 
+static void free_calls(struct choice *choice) {
+    for (size_t i = 0; i < choice->n_calls; i++) {
+        mem_free(choice->calls[i].name);
+        mem_free(choice->calls[i].arguments);
+    }
+    mem_free(choice->calls);
+    if (choice->reader) calls_free(choice->reader);
+    mem_free(choice->reader);
+}
+
 void answer_free(struct answer *answer) {
     for (size_t i = 0; i < answer->n_choices; i++) {
         job_free(answer->choices[i].job);
         buffer_free(&answer->choices[i].text);
         mem_free(answer->choices[i].tokens);
+        free_calls(&answer->choices[i]);
     }
     hole_free(answer->hole);
     json_decref(answer->extra);
@@ -132,21 +144,55 @@ static void keep_shown(struct choice *choice) {
     text->bytes[n] = '\0';
 }
 
-static void on_text(struct job *job, const char *text, size_t n_bytes) {
-    struct choice *const choice = job->user;
+static void take_text(void *user, const char *text, size_t n_bytes) {
+    struct choice *const choice = user;
     struct answer *const answer = choice->answer;
-    if (!buffer_append(&choice->text, text, n_bytes)) return;
+    if (choice->over || !buffer_append(&choice->text, text, n_bytes)) return;
     if (answer->hole) {
         show(choice, false);
-        if (choice->over) job_suffices(job);
+        if (choice->over) job_suffices(choice->job);
     } else if (answer->stream) {
         answer->dialect->text(choice, text, n_bytes);
     }
 }
 
+static void take_call(void *user, const char *name, const char *arguments) {
+    struct choice *const choice = user;
+    struct answer *const answer = choice->answer;
+    struct tool_call call = {.name = mem_strdup(name, strlen(name)),
+                             .arguments = mem_strdup(arguments, strlen(arguments)),
+                             .n_before = choice->text.n};
+    if (choice->over || !call.name || !call.arguments ||
+        !mem_reserve((void **)&choice->calls, &choice->calls_cap, choice->n_calls + 1,
+                     sizeof *choice->calls)) {
+        mem_free(call.name);
+        mem_free(call.arguments);
+        return;
+    }
+    tools_new_id(call.id);
+    choice->calls[choice->n_calls++] = call;
+    if (answer->stream) answer->dialect->call(choice, &choice->calls[choice->n_calls - 1]);
+    if (choice->job->tools->parallel) return;
+    choice->over = true; // after the only call that is wanted nothing counts
+    job_suffices(choice->job);
+}
+
+static void on_text(struct job *job, const char *text, size_t n_bytes) {
+    struct choice *const choice = job->user;
+    if (!choice->reader)
+        take_text(choice, text, n_bytes);
+    else if (!calls_push(choice->reader, text, n_bytes))
+        job_cancel(job);
+}
+
+bool answer_calls(const struct choice *choice) {
+    return choice->n_calls > 0 && (choice->finish == FINISH_STOP || choice->over);
+}
+
 static void on_done(struct job *job) {
     struct choice *const choice = job->user;
     struct answer *const answer = choice->answer;
+    if (choice->reader) calls_finish(choice->reader);
     if (answer->hole && choice->text.bytes) {
         show(choice, true);
         keep_shown(choice);
@@ -185,8 +231,30 @@ void answer_add_job(struct answer *answer, size_t i, struct job *job) {
     answer->choices[i].job = job;
 }
 
+/* Where tools are offered, the text is looked through for calls of them. */
+static bool add_reader(struct choice *choice) {
+    const struct job *const job = choice->job;
+    if (!job->tools) return true;
+    choice->reader = mem_alloc(sizeof *choice->reader);
+    if (!choice->reader) return false;
+    *choice->reader = (struct call_reader){.tools = job->tools->list,
+                                           .hidden = job->call_marks,
+                                           .begun = job->tools->required,
+                                           .begun_form = job->tools->form,
+                                           .on_text = take_text,
+                                           .on_call = take_call,
+                                           .user = choice};
+    return true;
+}
+
 void answer_start(struct answer *answer) {
     struct octet_err err;
+    bool fine = true;
+    for (size_t i = 0; i < answer->n_choices; i++) fine &= add_reader(&answer->choices[i]);
+    if (!fine) {
+        fail(answer, 503, "out of memory");
+        return;
+    }
     answer->n_left = answer->n_choices;
     answer->prompt_tokens = answer->choices[0].job->prompt.n;
     answer->submitted = probe_seconds();

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "server/body.h"
+#include "server/calls.h"
 #include "server/fim.h"
 #include "server/job.h"
 #include "server/lane.h"
@@ -15,6 +16,13 @@
 enum { ANSWER_MAX_CHOICES = 128 };
 
 struct answer;
+
+/* A call of a tool. */
+struct tool_call {
+    char id[10];
+    char *name, *arguments; // JSON, an object
+    size_t n_before;        // bytes of the choice's text that came before it
+};
 
 /* One of several answers to the same question. */
 struct choice {
@@ -28,6 +36,9 @@ struct choice {
     size_t n_shown;    // bytes of TEXT, where the answer fills a hole
     size_t n_skipped;  // of these, at the beginning, that the prefix has already
     bool over;         // nothing more is shown
+    struct call_reader *reader; // or NULL; owned
+    struct tool_call *calls;    // (n_calls) found in the text, which does not hold them
+    size_t n_calls, calls_cap;
     enum finish finish;
     char stopped_by[64]; // a stop string, or ""
 };
@@ -39,6 +50,7 @@ struct dialect {
     json_t *(*whole)(struct answer *answer);                                  // not streamed
     void (*begin)(struct answer *answer);                                     // or NULL
     void (*text)(struct choice *choice, const char *text, size_t n_bytes); // a piece
+    void (*call)(struct choice *choice, const struct tool_call *call); // a whole one
     void (*done)(struct choice *choice);                                    // of one choice
     void (*end)(struct answer *answer);                                       // of all
     void (*fail)(struct answer *answer, const char *text); // after the stream began
@@ -60,7 +72,9 @@ struct answer {
     struct octet_err err;                    // of a choice that failed
     bool include_usage, chat;                // the dialect's own, as what follows
     json_t *extra;                           // or NULL
-    size_t n_events;                         // that were sent
+    size_t n_events, n_parts;                // that were sent; begun
+    bool in_text;                            // the last part is text, and may go on
+    size_t text_from;                        // where it begins in the choice's text
     char *before;                            // text that goes before every answer (echo), or NULL
     struct hole *hole;                       // that is filled, or NULL; owned
 };
@@ -75,6 +89,9 @@ void answer_add_job(struct answer *answer, size_t i, struct job *job);
 /* Submits the jobs and begins the answer. REPLY is the lane's from now on, also if it fails, which
  * is then answered. */
 void answer_start(struct answer *answer);
+
+/* Whether the answer ended with calls, for the client to carry out. */
+bool answer_calls(const struct choice *choice);
 
 /* One line of a stream: "data: {...}\n\n" or "{...}\n"; takes JSON over. */
 void answer_send_event(struct answer *answer, const char *event, json_t *json);

@@ -1,5 +1,5 @@
 /* Anthropic's API: /v1/messages, whole and as a stream of named events, and the counting of tokens.
- * An answer is one block of text. */
+ * An answer is blocks of text and calls of tools. */
 #include <stdio.h>
 #include <string.h>
 
@@ -54,7 +54,8 @@ static const char *stop_sequence(const struct choice *c) {
 /* {"stop_reason", "stop_sequence"} */
 static json_t *stop_json(const struct choice *c) {
     const char *const stop = stop_sequence(c);
-    const char *const reason = c->finish == FINISH_LENGTH ? "max_tokens"
+    const char *const reason = c->finish == FINISH_LENGTH && !c->over ? "max_tokens"
+                               : answer_calls(c)          ? "tool_use"
                                : stop                     ? "stop_sequence"
                                                           : "end_turn";
     return json_pack("{s:s, s:s?}", "stop_reason", reason, "stop_sequence", stop);
@@ -67,11 +68,35 @@ static json_t *message_json(const struct answer *a, json_t *content) {
                      "stop_reason", "stop_sequence", "usage", usage_json(a));
 }
 
+static json_t *text_block(const char *text, size_t n_bytes) {
+    return json_pack("{s:s, s:o}", "type", "text", "text", json_stringn(text, n_bytes));
+}
+
+/* INPUT, taken over: the arguments, which a stream tells later. */
+static json_t *call_block(const struct tool_call *call, json_t *input) {
+    return json_pack("{s:s, s:s, s:s, s:o}", "type", "tool_use", "id", call->id, "name", call->name,
+                     "input", input);
+}
+
+/* Texts and calls in the order in which they came. */
+static json_t *content_json(const struct choice *c) {
+    json_t *const list = json_array();
+    size_t from = 0;
+    for (size_t i = 0; i <= c->n_calls; i++) {
+        const size_t to = i < c->n_calls ? c->calls[i].n_before : c->text.n;
+        if (to > from) json_array_append_new(list, text_block(c->text.bytes + from, to - from));
+        from = to;
+        if (i == c->n_calls) break;
+        json_array_append_new(
+            list, call_block(&c->calls[i], json_loads(c->calls[i].arguments, 0, NULL)));
+    }
+    if (json_array_size(list) == 0) json_array_append_new(list, text_block("", 0));
+    return list;
+}
+
 static json_t *whole(struct answer *a) {
     const struct choice *const c = &a->choices[0];
-    json_t *const block = json_pack("{s:s, s:s}", "type", "text", "text",
-                                    c->text.bytes ? c->text.bytes : "");
-    json_t *const json = message_json(a, json_pack("[o]", block));
+    json_t *const json = message_json(a, content_json(c));
     json_t *const stop = stop_json(c);
     json_object_update(json, stop);
     json_decref(stop);
@@ -82,22 +107,51 @@ static void stream_begin(struct answer *a) {
     answer_send_event(a, "message_start",
                       json_pack("{s:s, s:o}", "type", "message_start", "message",
                                 message_json(a, json_array())));
+}
+
+/* Events about a block; the answer's parts are counted when they begin. */
+static void start_block(struct answer *a, json_t *block) {
     answer_send_event(a, "content_block_start",
-                      json_pack("{s:s, s:i, s:{s:s, s:s}}", "type", "content_block_start", "index",
-                                0, "content_block", "type", "text", "text", ""));
+                      json_pack("{s:s, s:I, s:o}", "type", "content_block_start", "index",
+                                (json_int_t)a->n_parts, "content_block", block));
+    a->n_parts++;
+}
+
+static void send_delta(struct answer *a, const char *type, const char *key, json_t *value) {
+    answer_send_event(a, "content_block_delta",
+                      json_pack("{s:s, s:I, s:{s:s, s:o}}", "type", "content_block_delta", "index",
+                                (json_int_t)a->n_parts - 1, "delta", "type", type, key, value));
+}
+
+static void stop_block(struct answer *a) {
+    answer_send_event(a, "content_block_stop",
+                      json_pack("{s:s, s:I}", "type", "content_block_stop", "index",
+                                (json_int_t)a->n_parts - 1));
+    a->in_text = false;
+}
+
+static void begin_text(struct answer *a) {
+    if (!a->in_text) start_block(a, text_block("", 0));
+    a->in_text = true;
 }
 
 static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
-    answer_send_event(c->answer, "content_block_delta",
-                      json_pack("{s:s, s:i, s:{s:s, s:o}}", "type", "content_block_delta", "index",
-                                0, "delta", "type", "text_delta", "text",
-                                json_stringn(text, n_bytes)));
+    begin_text(c->answer);
+    send_delta(c->answer, "text_delta", "text", json_stringn(text, n_bytes));
+}
+
+static void stream_call(struct choice *c, const struct tool_call *call) {
+    struct answer *const a = c->answer;
+    if (a->in_text) stop_block(a);
+    start_block(a, call_block(call, json_object()));
+    send_delta(a, "input_json_delta", "partial_json", json_string(call->arguments));
+    stop_block(a);
 }
 
 static void stream_done(struct choice *c) {
     struct answer *const a = c->answer;
-    answer_send_event(a, "content_block_stop",
-                      json_pack("{s:s, s:i}", "type", "content_block_stop", "index", 0));
+    if (a->n_parts == 0) begin_text(a);
+    if (a->in_text) stop_block(a);
     answer_send_event(a, "message_delta",
                       json_pack("{s:s, s:o, s:o}", "type", "message_delta", "delta", stop_json(c),
                                 "usage", usage_json(a)));
@@ -117,6 +171,7 @@ static const struct dialect dialect = {
     .whole = whole,
     .begin = stream_begin,
     .text = stream_text,
+    .call = stream_call,
     .done = stream_done,
     .end = stream_end,
     .fail = stream_fail,
@@ -135,21 +190,64 @@ static void drop_thoughts(json_t *message) {
     }
 }
 
-/* "system" is a field of its own here. */
-static void read_conversation(struct body *body, const struct lane *lane, struct job *job) {
-    size_t i;
-    json_t *message;
-    json_array_foreach(json_object_get(body->json, "messages"), i, message) drop_thoughts(message);
-    asked_system(body, body_get(body, "system"));
-    asked_chat(body, "messages", lane, job);
+/* The call that a block of type tool_use is. */
+static json_t *read_use(const json_t *block) {
+    const json_t *const input = json_object_get(block, "input");
+    return json_pack("{s:O?, s:{s:O?, s:O?}}", "id", json_object_get(block, "id"), "function",
+                     "name", json_object_get(block, "name"), "arguments",
+                     (json_t *)(uintptr_t)input);
 }
 
-/* Tools are known to the client only; that one must be used can not be promised. */
-static void check_tool_choice(struct body *body) {
-    const char *const type =
-        json_string_value(json_object_get(body_get(body, "tool_choice"), "type"));
-    if (type && strcmp(type, "auto") != 0 && strcmp(type, "none") != 0)
-        body_complain(body, "'tool_choice': this model does not support tools");
+/* The message that a block of type tool_result is. */
+static json_t *read_result(const json_t *block) {
+    return json_pack("{s:s, s:O?, s:O?}", "role", "tool", "tool_call_id",
+                     json_object_get(block, "tool_use_id"), "content",
+                     json_object_get(block, "content"));
+}
+
+/* Messages as OpenAI has them: calls beside the texts, results as messages before them. */
+static bool read_blocks(const json_t *message, json_t *list) {
+    json_t *const texts = json_array(), *const calls = json_array();
+    json_t *const out = json_copy((json_t *)(uintptr_t)message);
+    size_t i;
+    json_t *block;
+    int failed = 0;
+    json_array_foreach(json_object_get(message, "content"), i, block) {
+        const char *type = json_string_value(json_object_get(block, "type"));
+        if (!type) type = "";
+        if (strcmp(type, "tool_use") == 0)
+            failed |= json_array_append_new(calls, read_use(block));
+        else if (strcmp(type, "tool_result") == 0)
+            failed |= json_array_append_new(list, read_result(block));
+        else
+            failed |= json_array_append(texts, block);
+    }
+    const bool silent = json_array_size(texts) == 0; // only results
+    if (json_array_size(calls) > 0) failed |= json_object_set(out, "tool_calls", calls);
+    failed |= json_object_set(out, "content", texts);
+    if (!silent || json_array_size(calls) > 0) failed |= json_array_append(list, out);
+    json_decref(texts);
+    json_decref(calls);
+    json_decref(out);
+    return !failed;
+}
+
+/* "system" is a field of its own here. */
+static void read_conversation(struct body *body, struct lane *lane, struct job *job) {
+    json_t *const list = json_array();
+    size_t i;
+    json_t *message;
+    bool fine = true;
+    json_array_foreach(json_object_get(body->json, "messages"), i, message) {
+        drop_thoughts(message);
+        fine &= json_array_size(json_object_get(message, "content")) > 0
+                    ? read_blocks(message, list)
+                    : json_array_append(list, message) == 0;
+    }
+    if (!fine || json_object_set_new(body->json, "messages", list) != 0)
+        body_complain(body, "out of memory");
+    asked_system(body, body_get(body, "system"));
+    asked_chat(body, "messages", lane, job);
 }
 
 static void post_messages(void *user, struct exchange *exchange) {
@@ -157,7 +255,6 @@ static void post_messages(void *user, struct exchange *exchange) {
     struct lane *const lane = answer_lane(user, exchange, &body);
     if (!lane) return;
     if (!body_get(&body, "max_tokens")) body_complain(&body, "'max_tokens' is missing");
-    check_tool_choice(&body);
     json_t *const stops = (json_t *)(uintptr_t)body_get(&body, "stop_sequences");
     struct answer *const answer = answer_new(user, exchange, lane, &dialect, "msg_", 1);
     struct job *const job = answer ? asked_job(&body, lane, 0) : NULL;

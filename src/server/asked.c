@@ -115,118 +115,7 @@ struct job *asked_job(struct body *body, const struct lane *lane, size_t sample)
     return job;
 }
 
-/* ---- Conversations --------------------------------------------------------------------------- */
-
-char *asked_content(struct body *body, const json_t *content) {
-    struct buffer text = {NULL, 0, 0};
-    bool fine = buffer_append(&text, "", 0);
-    size_t i;
-    const json_t *part;
-    if (json_is_string(content))
-        fine &= buffer_append(&text, json_string_value(content), json_string_length(content));
-    else if (content && !json_is_null(content) && !json_is_array(content))
-        body_complain(body, "a message's 'content' is neither a string nor a list of parts");
-    json_array_foreach(content, i, part) {
-        const json_t *const inner = json_object_get(part, "text");
-        if (json_is_string(inner))
-            fine &= buffer_append(&text, json_string_value(inner), json_string_length(inner));
-        else
-            body_complain(body, "a message holds a part that is no text, which this model cannot "
-                                "read");
-    }
-    if (!fine) body_complain(body, "out of memory");
-    if (fine) return text.bytes;
-    buffer_free(&text);
-    return NULL;
-}
-
-static const char *plain_role(struct body *body, const char *role) {
-    if (role && strcmp(role, "developer") == 0) return "system";
-    if (role && (strcmp(role, "tool") == 0 || strcmp(role, "function") == 0)) return "user";
-    if (role && (strcmp(role, "system") == 0 || strcmp(role, "user") == 0 ||
-                 strcmp(role, "assistant") == 0))
-        return role;
-    body_complain(body, "a message's 'role' is not system, user, assistant or tool");
-    return "user";
-}
-
-/* Appends to the last message, after a blank line: formats want roles that alternate. */
-static bool join_message(struct octet_message *last, const char *more) {
-    struct buffer text = {NULL, 0, 0};
-    const bool fine = buffer_append_text(&text, last->content) &&
-                      buffer_append_text(&text, "\n\n") && buffer_append_text(&text, more);
-    if (!fine) {
-        buffer_free(&text);
-        return false;
-    }
-    mem_free((char *)(uintptr_t)last->content);
-    last->content = text.bytes;
-    return true;
-}
-
-/* Messages with contents of the caller's; returns how many. */
-static size_t read_messages(struct body *body, const json_t *list, struct octet_message *out) {
-    size_t i, n = 0;
-    const json_t *message;
-    json_array_foreach(list, i, message) {
-        const char *const role =
-            plain_role(body, json_string_value(json_object_get(message, "role")));
-        char *const content = asked_content(body, json_object_get(message, "content"));
-        if (!content) break;
-        if (n > 0 && strcmp(out[n - 1].role, role) == 0) {
-            if (!join_message(&out[n - 1], content)) body_complain(body, "out of memory");
-            mem_free(content);
-        } else {
-            out[n++] = (struct octet_message){role, content};
-        }
-    }
-    return n;
-}
-
-static void encode_chat(struct body *body, const struct lane *lane, struct job *job,
-                        const struct octet_message *messages, size_t n) {
-    struct octet_err err;
-    const struct octet_model *const model = lane_model(lane);
-    const char *const format = octet_chat_format(model) ? NULL : "chatml";
-    const bool continues = n > 0 && strcmp(messages[n - 1].role, "assistant") == 0;
-    enum octet_status status =
-        octet_chat_encode(model, format, messages, n - continues, &job->prompt, &err);
-    if (status == OCTET_OK && continues) {
-        const char *const text = messages[n - 1].content;
-        status = octet_tokenize(model, text, strlen(text), 0, &job->prompt, &err);
-    }
-    if (status != OCTET_OK) body_complain(body, "%.180s", err.message);
-    const char *stop;
-    // A grammar ends its texts itself, and may have such a string inside.
-    for (size_t i = 0; !job->grammar && (stop = octet_chat_stop(model, format, i)) != NULL; i++)
-        if (!job_add_stop(job, stop)) body_complain(body, "'stop' holds too many");
-}
-
-void asked_system(struct body *body, const json_t *content) {
-    json_t *const list = json_object_get(body->json, "messages");
-    if (!content || !json_is_array(list)) return;
-    json_t *const message =
-        json_pack("{s:s, s:O}", "role", "system", "content", (json_t *)(uintptr_t)content);
-    if (json_array_insert_new(list, 0, message) != 0) body_complain(body, "out of memory");
-}
-
-void asked_chat(struct body *body, const char *key, const struct lane *lane, struct job *job) {
-    const json_t *const list = body_get(body, key);
-    const size_t cap = json_array_size(list);
-    if (cap == 0) {
-        body_complain(body, "'%s' is not a list of at least one message", key);
-        return;
-    }
-    struct octet_message *const messages = mem_array(cap, sizeof *messages);
-    if (!messages) {
-        body_complain(body, "out of memory");
-        return;
-    }
-    const size_t n = read_messages(body, list, messages);
-    if (!body->wrong[0]) encode_chat(body, lane, job, messages, n);
-    for (size_t i = 0; i < n; i++) mem_free((char *)(uintptr_t)messages[i].content);
-    mem_free(messages);
-}
+/* ---- Prompts and holes ----------------------------------------------------------------------- */
 
 void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,
                   struct job *job) {
@@ -251,8 +140,6 @@ void asked_prompt(struct body *body, const json_t *prompt, const struct lane *la
             body_complain(body, "out of memory");
     }
 }
-
-/* ---- Holes ----------------------------------------------------------------------------------- */
 
 struct hole *asked_hole(struct body *body, const char *prefix, const char *suffix) {
     struct hole *const hole = hole_new(prefix ? prefix : "", suffix ? suffix : "");

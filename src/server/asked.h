@@ -32,9 +32,9 @@ void asked_system(struct body *body, const json_t *content);
  * else, complained about. The caller's: mem_free. */
 char *asked_content(struct body *body, const json_t *content);
 
-/* The conversation at KEY of BODY as the prompt of JOB, with the stop strings of its format. A last
- * message of the assistant is what the answer begins with. */
-void asked_chat(struct body *body, const char *key, const struct lane *lane, struct job *job);
+/* The conversation at KEY of BODY as the prompt of JOB, with the stop strings of its format and the
+ * tools that BODY offers. A last message of the assistant is what the answer begins with. */
+void asked_chat(struct body *body, const char *key, struct lane *lane, struct job *job);
 /* A text, or a list of token ids. */
 void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,
                   struct job *job);

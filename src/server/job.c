@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "server/tools.h"
 
 struct job *job_new(void) {
     struct job *const job = mem_alloc(sizeof *job);
@@ -17,6 +18,7 @@ struct job *job_new(void) {
 void job_free(struct job *job) {
     if (!job) return;
     octet_tokens_free(&job->prompt);
+    tools_free(job->tools);
     octet_grammar_close(job->grammar);
     mem_free(job->bias);
     for (size_t i = 0; i < job->n_stops; i++) mem_free(job->stops[i]);

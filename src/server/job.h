@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "octet.h"
+#include "server/calls.h"
 #include "server/mail.h"
 
 enum { JOB_MAX_STOPS = 64, JOB_MAX_ENDS = 16, JOB_MAX_TOPS = 20 };
@@ -33,6 +34,7 @@ struct token_report {
 };
 
 struct lane;
+struct tools;
 
 struct job {
     /* ---- Asked for --------------------------------------------------------------------------- */
@@ -47,6 +49,10 @@ struct job {
     size_t n_ends;
     int32_t min_tokens;            // before them no end token ends it
     bool ignore_eos, keep_special; // keep_special: control tokens show as text
+    int32_t shown[N_CALL_MARKS];   // (n_shown) control tokens that do even so
+    size_t n_shown;
+    struct tools *tools; // that the answer may call, or NULL; owned
+    unsigned call_marks; // see call_reader.hidden
     int n_tops;                    // -1: no chances wanted
     bool score_prompt;             // chances of the prompt's tokens too
     double deadline_s;             // from the first token on; ends it after a line; 0: none

@@ -75,6 +75,24 @@ static void add_end(struct choice *c, json_t *json) {
         json_object_set_new(json, "fim_method", json_string(fim_method_name(a->hole->method)));
 }
 
+/* The arguments are an object in this API. */
+static json_t *call_json(const struct tool_call *call) {
+    return json_pack("{s:s, s:{s:s, s:o}}", "id", call->id, "function", "name", call->name,
+                     "arguments", json_loads(call->arguments, 0, NULL));
+}
+
+static void add_calls(json_t *json, const struct tool_call *calls, size_t n) {
+    json_t *const list = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, call_json(&calls[i]));
+    json_object_set_new(json_object_get(json, "message"), "tool_calls", list);
+}
+
+static void stream_call(struct choice *c, const struct tool_call *call) {
+    json_t *const json = piece(c->answer->lane, c->answer->chat, json_string(""), false);
+    add_calls(json, call, 1);
+    answer_send_line(c->answer, json);
+}
+
 static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
     struct answer *const a = c->answer;
     answer_send_line(a, piece(a->lane, a->chat, json_stringn(text, n_bytes), false));
@@ -96,6 +114,7 @@ static json_t *whole(struct answer *a) {
     struct choice *const c = &a->choices[0];
     const char *const text = c->text.bytes ? c->text.bytes : "";
     json_t *const json = piece(a->lane, a->chat, json_stringn(text, c->text.n), true);
+    if (c->n_calls > 0) add_calls(json, c->calls, c->n_calls);
     add_end(c, json);
     return json;
 }
@@ -105,6 +124,7 @@ static const struct dialect dialect = {
     .silence = " ", // before the next line's JSON
     .whole = whole,
     .text = stream_text,
+    .call = stream_call,
     .done = stream_done,
     .end = stream_end,
     .fail = stream_fail,
@@ -127,8 +147,6 @@ static void check_common(struct body *body) {
     const json_t *const keep = body_get(body, "keep_alive");
     if (is_asked(body_get(body, "think")))
         body_complain(body, "this model does not support thinking");
-    if (is_asked(body_get(body, "tools")))
-        body_complain(body, "this model does not support tools");
     if (keep && !json_is_number(keep) && !json_is_string(keep))
         body_complain(body, "'keep_alive' is neither a number nor a duration");
     check_images(body, body->json);
@@ -399,10 +417,10 @@ static void post_show(void *user, struct exchange *exchange) {
     octet_model_get_info(lane_model(lane), &info);
     server_reply_json(
         exchange, 200,
-        json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:[s, s]}", "license", "", "modelfile", "",
-                  "parameters", parameters_json(lane), "template", shown_template, "modified_at",
-                  modified_json(lane), "details", details_json(&info), "model_info",
-                  model_info_json(lane, &info), "capabilities", "completion", "insert"));
+        json_pack("{s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:[s, s, s]}", "license", "", "modelfile",
+                  "", "parameters", parameters_json(lane), "template", shown_template,
+                  "modified_at", modified_json(lane), "details", details_json(&info), "model_info",
+                  model_info_json(lane, &info), "capabilities", "completion", "insert", "tools"));
     body_close(&body);
 }
 

@@ -16,9 +16,15 @@ enum { DEFAULT_TEXT_TOKENS = 16 };
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-static json_t *finish_json(enum finish finish) {
-    if (finish == FINISH_STOP) return json_string("stop");
-    return finish == FINISH_LENGTH ? json_string("length") : json_null();
+static json_t *finish_json(const struct choice *c) {
+    if (answer_calls(c) && c->finish != FINISH_NONE) return json_string("tool_calls");
+    if (c->finish == FINISH_STOP) return json_string("stop");
+    return c->finish == FINISH_LENGTH ? json_string("length") : json_null();
+}
+
+static json_t *call_json(const struct tool_call *call) {
+    return json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", call->id, "type", "function", "function",
+                     "name", call->name, "arguments", call->arguments);
 }
 
 static json_t *usage_json(const struct answer *r) {
@@ -54,7 +60,7 @@ static json_t *choice_chances(const struct choice *c, size_t from) {
 static void send_chunk(struct choice *c, json_t *content) {
     json_t *const choice = json_pack("{s:i, s:o, s:o}", "index", (int)c->index,
                                      c->answer->chat ? "delta" : "text", content,
-                                     "finish_reason", finish_json(c->finish));
+                                     "finish_reason", finish_json(c));
     json_t *const chances = choice_chances(c, c->n_reported);
     if (chances) json_object_set_new(choice, "logprobs", chances);
     if (chances) c->n_reported = c->job ? c->job->n_tokens : c->n_tokens;
@@ -74,6 +80,13 @@ static void stream_begin(struct answer *r) {
 static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
     json_t *const json = json_stringn(text, n_bytes);
     send_chunk(c, c->answer->chat ? json_pack("{s:o}", "content", json) : json);
+}
+
+/* In one piece, as the calls of a piece must be valid as they stand for some clients. */
+static void stream_call(struct choice *c, const struct tool_call *call) {
+    json_t *const json = call_json(call);
+    json_object_set_new(json, "index", json_integer((json_int_t)c->n_calls - 1));
+    send_chunk(c, json_pack("{s:[o]}", "tool_calls", json));
 }
 
 static void stream_done(struct choice *c) {
@@ -97,19 +110,27 @@ static void stream_fail(struct answer *r, const char *text) {
                                "server_error", "param", "code"));
 }
 
+static json_t *message_json(const struct choice *c) {
+    const char *const text = c->text.n > 0 ? c->text.bytes : c->n_calls > 0 ? NULL : "";
+    json_t *const json = json_pack("{s:s, s:s?}", "role", "assistant", "content", text);
+    json_t *const calls = c->n_calls > 0 ? json_array() : NULL;
+    for (size_t i = 0; i < c->n_calls; i++) json_array_append_new(calls, call_json(&c->calls[i]));
+    if (calls) json_object_set_new(json, "tool_calls", calls);
+    return json;
+}
+
 static json_t *whole_choice(const struct choice *c) {
     const struct answer *const r = c->answer;
-    const char *const text = c->text.bytes ? c->text.bytes : "";
     json_t *json;
     if (r->chat) {
-        json = json_pack("{s:i, s:{s:s, s:s}, s:o}", "index", (int)c->index, "message", "role",
-                         "assistant", "content", text, "finish_reason", finish_json(c->finish));
+        json = json_pack("{s:i, s:o, s:o}", "index", (int)c->index, "message", message_json(c),
+                         "finish_reason", finish_json(c));
     } else {
         struct buffer all = {NULL, 0, 0};
         buffer_append_text(&all, r->before ? r->before : "");
-        buffer_append_text(&all, text);
+        buffer_append_text(&all, c->text.bytes ? c->text.bytes : "");
         json = json_pack("{s:i, s:s, s:o}", "index", (int)c->index, "text",
-                         all.bytes ? all.bytes : "", "finish_reason", finish_json(c->finish));
+                         all.bytes ? all.bytes : "", "finish_reason", finish_json(c));
         buffer_free(&all);
     }
     json_t *const chances = choice_chances(c, 0);
@@ -135,6 +156,7 @@ static const struct dialect dialect = {
     .whole = whole,
     .begin = stream_begin,
     .text = stream_text,
+    .call = stream_call,
     .done = stream_done,
     .end = stream_end,
     .fail = stream_fail,
@@ -154,6 +176,13 @@ static void read_stream(struct body *body, struct answer *answer) {
     if (options.wrong[0]) body_complain(body, "stream_options: %.150s", options.wrong);
 }
 
+/* "grammar" is llama.cpp's. */
+static void read_form(struct body *body, struct lane *lane, struct job *job) {
+    const char *const grammar = body_text(body, "grammar");
+    if (grammar && grammar[0]) asked_grammar(body, grammar, lane, job);
+    asked_format(body, body_get(body, "response_format"), lane, job);
+}
+
 static void post_chat(void *user, struct exchange *exchange) {
     struct body body;
     struct lane *const lane = answer_lane(user, exchange, &body);
@@ -166,7 +195,7 @@ static void post_chat(void *user, struct exchange *exchange) {
         struct job *const job = asked_job(&body, lane, i);
         if (!job) break;
         answer_add_job(answer, i, job);
-        asked_format(&body, body_get(&body, "response_format"), lane, job);
+        read_form(&body, lane, job);
         asked_chat(&body, "messages", lane, job);
         read_max_tokens(&body, job, -1);
         if (chances) job->n_tops = n_tops;
@@ -268,7 +297,7 @@ static json_t *model_json(const struct server *server, const struct lane *lane) 
         "id", lane_name(lane), "object", "model", "created",
         (json_int_t)server_started(server), "owned_by", "llamacpp", "type", "base", "archived", 0,
         "max_context_length", n_ctx, "max_model_len", n_ctx, "capabilities", "completion_chat", 1,
-        "completion_fim", 1, "function_calling", 0, "vision", 0, "meta", "n_ctx", n_ctx,
+        "completion_fim", 1, "function_calling", 1, "vision", 0, "meta", "n_ctx", n_ctx,
         "n_ctx_train", (json_int_t)info.n_ctx_train, "n_vocab", (json_int_t)info.n_vocab,
         "n_params", (json_int_t)info.n_params, "size", (json_int_t)info.file_bytes);
 }

@@ -13,27 +13,56 @@ static const char *final_status(const struct choice *c) {
     return c->finish == FINISH_LENGTH ? "incomplete" : "completed";
 }
 
-static const char *item_id(const struct answer *a, char *out, size_t cap) {
-    snprintf(out, cap, "msg_%s", a->id + strlen("resp_"));
+/* Of the item at INDEX of the output. */
+static const char *item_id(const struct answer *a, const char *prefix, size_t index, char *out,
+                           size_t cap) {
+    snprintf(out, cap, "%s_%s", prefix, a->id + strlen("resp_"));
+    if (index > 0) snprintf(out, cap, "%s_%s_%zu", prefix, a->id + strlen("resp_"), index);
     return out;
 }
 
-static json_t *part_json(const char *text) {
-    return json_pack("{s:s, s:s, s:[], s:[]}", "type", "output_text", "text", text, "annotations",
-                     "logprobs");
+static json_t *part_json(const char *text, size_t n_bytes) {
+    return json_pack("{s:s, s:o, s:[], s:[]}", "type", "output_text", "text",
+                     json_stringn(text, n_bytes), "annotations", "logprobs");
 }
-
-static const char *text_of(const struct choice *c) { return c->text.bytes ? c->text.bytes : ""; }
 
 /* CONTENT: a list, taken over. */
-static json_t *item_json(const struct answer *a, const char *status, json_t *content) {
-    char id[64];
-    return json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", item_id(a, id, sizeof id), "type",
-                     "message", "status", status, "role", "assistant", "content", content);
+static json_t *message_item(const struct answer *a, size_t index, const char *status,
+                            json_t *content) {
+    char id[80];
+    return json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", item_id(a, "msg", index, id, sizeof id),
+                     "type", "message", "status", status, "role", "assistant", "content", content);
 }
 
-static json_t *whole_item(const struct choice *c) {
-    return item_json(c->answer, final_status(c), json_pack("[o]", part_json(text_of(c))));
+static json_t *text_item(const struct choice *c, size_t index, size_t from, size_t to) {
+    const char *const text = c->text.bytes ? c->text.bytes + from : "";
+    return message_item(c->answer, index, final_status(c),
+                        json_pack("[o]", part_json(text, to - from)));
+}
+
+static json_t *call_item(const struct answer *a, size_t index, const struct tool_call *call,
+                         const char *status, const char *arguments) {
+    char id[80];
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", item_id(a, "fc", index, id, sizeof id),
+                     "type", "function_call", "status", status, "call_id", call->id, "name",
+                     call->name, "arguments", arguments);
+}
+
+/* Texts and calls in the order in which they came; a text where there is nothing else. */
+static json_t *output_json(const struct choice *c) {
+    json_t *const list = json_array();
+    size_t from = 0;
+    for (size_t i = 0; i <= c->n_calls; i++) {
+        const size_t to = i < c->n_calls ? c->calls[i].n_before : c->text.n;
+        const size_t index = json_array_size(list);
+        if (to > from || c->n_calls == 0)
+            json_array_append_new(list, text_item(c, index, from, to));
+        from = to;
+        if (i == c->n_calls) break;
+        json_array_append_new(list, call_item(c->answer, json_array_size(list), &c->calls[i],
+                                              "completed", c->calls[i].arguments));
+    }
+    return list;
 }
 
 static json_t *begun_response(const struct answer *a) {
@@ -47,7 +76,7 @@ static json_t *whole(struct answer *a) {
     const struct choice *const c = &a->choices[0];
     json_t *const json = json_copy(a->extra);
     json_object_set_new(json, "status", json_string(final_status(c)));
-    json_object_set_new(json, "output", json_pack("[o]", whole_item(c)));
+    json_object_set_new(json, "output", output_json(c));
     json_object_set_new(
         json, "usage",
         json_pack("{s:I, s:{s:I}, s:I, s:{s:i}, s:I}", "input_tokens",
@@ -68,34 +97,80 @@ static void send(struct answer *a, const char *type, json_t *json) {
     answer_send_event(a, type, json);
 }
 
-/* An event about the only part of the only item; VALUE, taken over, at KEY. */
-static void send_of_part(struct answer *a, const char *type, const char *key, json_t *value) {
-    char id[64];
-    send(a, type,
-         json_pack("{s:s, s:i, s:i, s:o}", "item_id", item_id(a, id, sizeof id), "output_index", 0,
-                   "content_index", 0, key, value));
-}
+/* ---- Streaming: items are numbered as they begin --------------------------------------------- */
 
 static void send_item(struct answer *a, const char *type, json_t *item) {
-    send(a, type, json_pack("{s:i, s:o}", "output_index", 0, "item", item));
+    send(a, type,
+         json_pack("{s:I, s:o}", "output_index", (json_int_t)a->n_parts - 1, "item", item));
+}
+
+/* An event about the item under way; VALUE, taken over, at KEY. */
+static void send_of_item(struct answer *a, const char *type, const char *prefix, const char *key,
+                         json_t *value) {
+    char id[80];
+    send(a, type,
+         json_pack("{s:s, s:I, s:o}", "item_id",
+                   item_id(a, prefix, a->n_parts - 1, id, sizeof id), "output_index",
+                   (json_int_t)a->n_parts - 1, key, value));
+}
+
+/* The same about the only part of a message. */
+static void send_of_part(struct answer *a, const char *type, const char *key, json_t *value) {
+    char id[80];
+    send(a, type,
+         json_pack("{s:s, s:I, s:i, s:o}", "item_id",
+                   item_id(a, "msg", a->n_parts - 1, id, sizeof id), "output_index",
+                   (json_int_t)a->n_parts - 1, "content_index", 0, key, value));
+}
+
+static void begin_text(struct answer *a, size_t from) {
+    if (a->in_text) return;
+    a->in_text = true;
+    a->text_from = from;
+    a->n_parts++;
+    send_item(a, "response.output_item.added",
+              message_item(a, a->n_parts - 1, "in_progress", json_array()));
+    send_of_part(a, "response.content_part.added", "part", part_json("", 0));
+}
+
+static void end_text(struct choice *c) {
+    struct answer *const a = c->answer;
+    if (!a->in_text) return;
+    const char *const text = c->text.bytes ? c->text.bytes + a->text_from : "";
+    const size_t n = c->text.n - a->text_from;
+    send_of_part(a, "response.output_text.done", "text", json_stringn(text, n));
+    send_of_part(a, "response.content_part.done", "part", part_json(text, n));
+    send_item(a, "response.output_item.done",
+              text_item(c, a->n_parts - 1, a->text_from, c->text.n));
+    a->in_text = false;
 }
 
 static void stream_begin(struct answer *a) {
     send(a, "response.created", json_pack("{s:o}", "response", begun_response(a)));
     send(a, "response.in_progress", json_pack("{s:o}", "response", begun_response(a)));
-    send_item(a, "response.output_item.added", item_json(a, "in_progress", json_array()));
-    send_of_part(a, "response.content_part.added", "part", part_json(""));
 }
 
 static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
+    begin_text(c->answer, c->text.n - n_bytes);
     send_of_part(c->answer, "response.output_text.delta", "delta", json_stringn(text, n_bytes));
 }
 
-static void stream_done(struct choice *c) {
+static void stream_call(struct choice *c, const struct tool_call *call) {
     struct answer *const a = c->answer;
-    send_of_part(a, "response.output_text.done", "text", json_string(text_of(c)));
-    send_of_part(a, "response.content_part.done", "part", part_json(text_of(c)));
-    send_item(a, "response.output_item.done", whole_item(c));
+    end_text(c);
+    const size_t index = a->n_parts++;
+    send_item(a, "response.output_item.added", call_item(a, index, call, "in_progress", ""));
+    send_of_item(a, "response.function_call_arguments.delta", "fc", "delta",
+                 json_string(call->arguments));
+    send_of_item(a, "response.function_call_arguments.done", "fc", "arguments",
+                 json_string(call->arguments));
+    send_item(a, "response.output_item.done",
+              call_item(a, index, call, "completed", call->arguments));
+}
+
+static void stream_done(struct choice *c) {
+    if (c->answer->n_parts == 0) begin_text(c->answer, 0);
+    end_text(c);
 }
 
 static void stream_end(struct answer *a) {
@@ -115,6 +190,7 @@ static const struct dialect dialect = {
     .whole = whole,
     .begin = stream_begin,
     .text = stream_text,
+    .call = stream_call,
     .done = stream_done,
     .end = stream_end,
     .fail = stream_fail,
@@ -122,13 +198,43 @@ static const struct dialect dialect = {
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-/* The message that an item of the input is; NULL: none, complained about if it matters. */
-static json_t *read_item(struct body *body, json_t *item) {
+static json_t *read_call(const json_t *item) {
+    return json_pack("{s:O?, s:{s:O?, s:O?}}", "id", json_object_get(item, "call_id"), "function",
+                     "name", json_object_get(item, "name"), "arguments",
+                     json_object_get(item, "arguments"));
+}
+
+/* A call, beside those of the message before it. */
+static bool add_call(json_t *list, const json_t *item) {
+    json_t *last = json_array_get(list, json_array_size(list) - 1);
+    const char *const role = json_string_value(json_object_get(last, "role"));
+    if (!role || strcmp(role, "assistant") != 0) {
+        last = json_pack("{s:s, s:s}", "role", "assistant", "content", "");
+        if (json_array_append_new(list, last) != 0) return false;
+    }
+    if (!json_object_get(last, "tool_calls") &&
+        json_object_set_new(last, "tool_calls", json_array()) != 0)
+        return false;
+    return json_array_append_new(json_object_get(last, "tool_calls"), read_call(item)) == 0;
+}
+
+/* A result, which is a text or parts of one. */
+static bool add_result(json_t *list, const json_t *item) {
+    return json_array_append_new(list, json_pack("{s:s, s:O?, s:O?}", "role", "tool",
+                                                 "tool_call_id", json_object_get(item, "call_id"),
+                                                 "content", json_object_get(item, "output"))) == 0;
+}
+
+/* Adds what an item of the input is. */
+static bool read_item(struct body *body, json_t *list, const json_t *item) {
     const char *const type = json_string_value(json_object_get(item, "type"));
-    if (type && strcmp(type, "reasoning") == 0) return NULL; // of another model
-    if (!type || strcmp(type, "message") == 0) return item;
+    if (type && strcmp(type, "reasoning") == 0) return true; // of another model
+    if (!type || strcmp(type, "message") == 0)
+        return json_array_append_new(list, json_copy((json_t *)(uintptr_t)item)) == 0;
+    if (strcmp(type, "function_call") == 0) return add_call(list, item);
+    if (strcmp(type, "function_call_output") == 0) return add_result(list, item);
     body_complain(body, "'input' holds an item of type '%.40s', which is not supported", type);
-    return NULL;
+    return true;
 }
 
 /* Makes "messages" of "input" and "instructions". */
@@ -144,15 +250,14 @@ static void read_input(struct body *body) {
     else if (!json_is_array(input))
         body_complain(body, "'input' is neither a text nor a list of items");
     json_array_foreach(input, i, item) {
-        json_t *const message = read_item(body, item);
-        if (message) failed |= json_array_append(list, message);
+        failed |= !read_item(body, list, item);
     }
     failed |= json_object_set_new(body->json, "messages", list);
     if (failed) body_complain(body, "out of memory");
     if (body_text(body, "instructions")) asked_system(body, body_get(body, "instructions"));
 }
 
-/* What needs a memory of earlier requests, or tools. */
+/* What needs a memory of earlier requests. */
 static void check_supported(struct body *body) {
     static const char *const fields[] = {"previous_response_id", "conversation", "prompt"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
@@ -160,10 +265,6 @@ static void check_supported(struct body *body) {
             body_complain(body, "'%s': nothing is stored here; send the whole input", fields[i]);
     if (body_bool(body, "background", false))
         body_complain(body, "'background' is not supported");
-    const json_t *const choice = body_get(body, "tool_choice");
-    const char *const word = json_string_value(choice);
-    if (choice && !(word && (strcmp(word, "auto") == 0 || strcmp(word, "none") == 0)))
-        body_complain(body, "'tool_choice': this model does not support tools");
 }
 
 static void read_format(struct body *body, struct lane *lane, struct job *job) {
@@ -195,6 +296,15 @@ static json_t *frame_json(const struct answer *a, const struct body *body, const
         "tools", "top_p", (double)job->sampling.top_p, "truncation", "disabled");
 }
 
+/* What the request says of tools is said again. */
+static void tell_tools(const struct body *body, json_t *frame) {
+    static const char *const names[] = {"tools", "tool_choice", "parallel_tool_calls"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const json_t *const value = body_get(body, names[i]);
+        if (value) json_object_set(frame, names[i], (json_t *)(uintptr_t)value);
+    }
+}
+
 static void post_responses(void *user, struct exchange *exchange) {
     struct body body;
     struct lane *const lane = answer_lane(user, exchange, &body);
@@ -210,6 +320,7 @@ static void post_responses(void *user, struct exchange *exchange) {
         read_format(&body, lane, job);
         asked_chat(&body, "messages", lane, job);
         answer->extra = frame_json(answer, &body, job);
+        tell_tools(&body, answer->extra);
         if (!answer->extra) body_complain(&body, "out of memory");
     }
     answer_or_refuse(answer, exchange, &body);

@@ -156,10 +156,16 @@ enum octet_status seat_score(struct seat *seat, const struct octet_model *model,
 
 /* ---- Text ------------------------------------------------------------------------------------ */
 
+static bool is_shown(const struct job *job, int32_t id) {
+    bool shown = job->keep_special;
+    for (size_t i = 0; i < job->n_shown; i++) shown |= job->shown[i] == id;
+    return shown;
+}
+
 static bool add_text(struct seat *seat, const struct octet_model *model, int32_t id) {
     const char *bytes;
     size_t n_bytes;
-    if (octet_token_bytes(model, id, seat->job->keep_special, &bytes, &n_bytes) != OCTET_OK)
+    if (octet_token_bytes(model, id, is_shown(seat->job, id), &bytes, &n_bytes) != OCTET_OK)
         return false;
     if (!mem_reserve((void **)&seat->piece.bytes, &seat->piece.cap, 3 * n_bytes + 12, 1))
         return false;

@@ -171,7 +171,9 @@ enum octet_status server_open(const struct server_options *options, struct serve
                            &server->lanes[i], err);
         if (status != OCTET_OK) break;
         server->n_lanes++;
-        if (options->loaded) options->loaded(options->user, options->models[i].name);
+        if (options->loaded)
+            options->loaded(options->user, options->models[i].name,
+                            octet_chat_problem(lane_model(server->lanes[i])));
     }
     if (status == OCTET_OK)
         *out = server;

@@ -17,7 +17,8 @@ struct server_options {
     const char *const *origins, *const *names; // see httpd_options
     size_t n_origins, n_names;
     bool quiet; // no line per request
-    void (*loaded)(void *user, const char *name); // told per model; or NULL
+    /* Told per model, with octet_chat_problem of it; or NULL. */
+    void (*loaded)(void *user, const char *name, const char *chat_problem);
     void *user;
 };
 

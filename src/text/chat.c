@@ -1,9 +1,10 @@
 /* Chat formats: from messages to the tokens a model was trained on.
  *
- * No template language: the text of the file's template only tells which of the built-in formats is
- * meant. A prompt is made of tokens, not of one string: marks that the format inserts become
- * control tokens, everything else is encoded as plain text, so no message can forge a mark (formats
- * whose marks are plain text, such as mistral-v1, cannot give that protection). */
+ * Used where the file's own template can not be carried out (template_chat.h): its text then only
+ * tells which of the built-in formats is meant. A prompt is made of tokens, not of one string:
+ * marks that the format inserts become control tokens, everything else is encoded as plain text,
+ * so no message can forge a mark (formats whose marks are plain text, such as mistral-v1, cannot
+ * give that protection). */
 #include <string.h>
 
 #include "text/vocab_impl.h"
