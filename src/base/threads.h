@@ -17,9 +17,9 @@ int pool_n_threads(const struct pool *pool);
 typedef void (*pool_fn)(void *arg, int i_thread, int n_threads);
 void pool_run(struct pool *pool, pool_fn fn, void *arg);
 
-/* Runs fn(arg, begin, end, i_thread) on runs of consecutive tasks, which together are all those below
- * n_tasks. Each thread goes through an equal share in order, since tasks often read memory in that
- * order, in runs that get shorter towards its end; then it helps others. */
+/* Runs fn(arg, begin, end, i_thread) on runs of consecutive tasks, which together are all those
+ * below n_tasks. Each thread goes through an equal share in order, since tasks often read memory in
+ * that order, in runs that get shorter towards its end; then it helps others. */
 typedef void (*pool_range_fn)(void *arg, size_t begin, size_t end, int i_thread);
 void pool_ranges(struct pool *pool, size_t n_tasks, pool_range_fn fn, void *arg);
 
