@@ -86,22 +86,25 @@ INLINE __m512i load_lanes(const uint8_t *p, size_t step, size_t n) {
                     load_128(n > 2 ? p + 2 * step : last), load_128(n > 3 ? p + 3 * step : last));
 }
 
+/* In each lane, 4 words of 4 registers to word 0 of each, word 1 of each, ... */
+INLINE void transpose_in_lanes(const __m512i v[4], __m512i out[4]) {
+    __m512i low = _mm512_unpacklo_epi32(v[0], v[1]), high = _mm512_unpackhi_epi32(v[0], v[1]);
+    __m512i low2 = _mm512_unpacklo_epi32(v[2], v[3]), high2 = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm512_unpacklo_epi64(low, low2);
+    out[1] = _mm512_unpackhi_epi64(low, low2);
+    out[2] = _mm512_unpacklo_epi64(high, high2);
+    out[3] = _mm512_unpackhi_epi64(high, high2);
+}
+
 /* 4 words of each of 16 rows, STRIDE bytes apart, to 4 registers with a lane for each row. */
 INLINE void transpose_words(const void *src, size_t stride, __m512i out[4]) {
     const char *p = src;
-    __m512i v[4], t[4];
+    __m512i v[4];
     UNROLL
     for (size_t i = 0; i < 4; i++)
         v[i] = in_lanes(load_128(p + i * stride), load_128(p + (i + 4) * stride),
                         load_128(p + (i + 8) * stride), load_128(p + (i + 12) * stride));
-    t[0] = _mm512_unpacklo_epi32(v[0], v[1]);
-    t[1] = _mm512_unpackhi_epi32(v[0], v[1]);
-    t[2] = _mm512_unpacklo_epi32(v[2], v[3]);
-    t[3] = _mm512_unpackhi_epi32(v[2], v[3]);
-    out[0] = _mm512_unpacklo_epi64(t[0], t[2]);
-    out[1] = _mm512_unpackhi_epi64(t[0], t[2]);
-    out[2] = _mm512_unpacklo_epi64(t[1], t[3]);
-    out[3] = _mm512_unpackhi_epi64(t[1], t[3]);
+    transpose_in_lanes(v, out);
 }
 
 /* Read once: a compiler would rather repeat the load as an operand of each use, but blocks lie

@@ -9,11 +9,10 @@
 #ifndef OCTET_KERNELS_AVX512_MATMUL_H
 #define OCTET_KERNELS_AVX512_MATMUL_H
 
-#include "kernels/avx512_direct.h"
+#include "kernels/avx512_strips.h"
 #include "kernels/kernels.h"
 
 enum {
-    STRIP = LANES,  // rows of a strip
     MAX_DIRECT = 3, // most tokens that take the direct way
 };
 
@@ -36,6 +35,7 @@ struct format {
     load_chunk_fn *load;
     load_pair_fn *load_pair;         // of blocks of 32, in place of load
     const struct quad_format *quads; // what direct works with, or NULL
+    build_fn *build;                 // strips in columns; NULL: through load
 };
 
 /* The table below needs each format's direct way as a function specialised for it. */
@@ -70,28 +70,28 @@ DIRECT_CHUNKS(tq1_0, 0)
 DIRECT_CHUNKS(tq2_0, 0)
 
 static const struct format formats[] = {
-    {QUANT_Q4_0, NONE, 8, direct_q4_0, NULL, load_q4_0, NULL},
-    {QUANT_Q4_1, NONE, 0, direct_q4_1, NULL, load_q4_1, NULL},
-    {QUANT_Q5_0, NONE, 16, direct_q5_0, NULL, load_q5_0, NULL},
-    {QUANT_Q5_1, NONE, 0, direct_q5_1, NULL, load_q5_1, NULL},
-    {QUANT_Q8_0, NONE, 128, direct_q8_0, NULL, load_q8_0, NULL},
-    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, NULL, load_iq4_nl, NULL},
-    {QUANT_MXFP4, NONE, 16, direct_mxfp4, NULL, load_mxfp4, NULL},
-    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, load_q2_k, NULL, &quads_q2_k},
-    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, load_q3_k, NULL, &quads_q3_k},
-    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, load_q4_k, NULL, &quads_q4_k},
-    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, load_q5_k, NULL, &quads_q5_k},
-    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, load_q6_k, NULL, &quads_q6_k},
-    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, load_iq4_xs, NULL, NULL},
-    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, load_iq3_s, NULL, NULL},
-    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, load_iq3_xxs, NULL, NULL},
-    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, load_iq2_s, NULL, NULL},
-    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, load_iq2_xs, NULL, NULL},
-    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, load_iq2_xxs, NULL, NULL},
-    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, load_iq1_s, NULL, NULL},
-    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, load_iq1_m, NULL, NULL},
-    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, load_tq1_0, NULL, NULL},
-    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, load_tq2_0, NULL, NULL},
+    {QUANT_Q4_0, NONE, 8, direct_q4_0, NULL, load_q4_0, NULL, NULL},
+    {QUANT_Q4_1, NONE, 0, direct_q4_1, NULL, load_q4_1, NULL, NULL},
+    {QUANT_Q5_0, NONE, 16, direct_q5_0, NULL, load_q5_0, NULL, NULL},
+    {QUANT_Q5_1, NONE, 0, direct_q5_1, NULL, load_q5_1, NULL, NULL},
+    {QUANT_Q8_0, NONE, 128, direct_q8_0, NULL, load_q8_0, NULL, NULL},
+    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, NULL, load_iq4_nl, NULL, NULL},
+    {QUANT_MXFP4, NONE, 16, direct_mxfp4, NULL, load_mxfp4, NULL, NULL},
+    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, load_q2_k, NULL, &quads_q2_k, build_q2_k},
+    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, load_q3_k, NULL, &quads_q3_k, build_q3_k},
+    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, load_q4_k, NULL, &quads_q4_k, build_q4_k},
+    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, load_q5_k, NULL, &quads_q5_k, build_q5_k},
+    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, load_q6_k, NULL, &quads_q6_k, build_q6_k},
+    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, load_iq4_xs, NULL, NULL, build_iq4_xs},
+    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, load_iq3_s, NULL, NULL, NULL},
+    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, load_iq3_xxs, NULL, NULL, NULL},
+    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, load_iq2_s, NULL, NULL, NULL},
+    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, load_iq2_xs, NULL, NULL, NULL},
+    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, load_iq2_xxs, NULL, NULL, NULL},
+    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, load_iq1_s, NULL, NULL, NULL},
+    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, load_iq1_m, NULL, NULL, NULL},
+    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, load_tq1_0, NULL, NULL, NULL},
+    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, load_tq2_0, NULL, NULL, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -100,54 +100,8 @@ static const struct format *find_format(uint32_t id) {
     return f;
 }
 
-/* ---- Strips: 16 rows, a lane for each -------------------------------------------------------- */
-
-/* Codes lie as [element / 4][row][element % 4]: a register holds 4 elements of every row. */
-struct strip_256 {
-    uint8_t code[64][ZMM_BYTES];
-    int32_t scale[16][STRIP];
-    int16_t pair[8][STRIP][2]; // for two groups of 16: mins, or what undoes the bias
-    float d[STRIP], dmin[STRIP];
-};
-
-struct strip_32 {
-    uint8_t code[8][ZMM_BYTES];
-    float d[STRIP], dmin[STRIP];
-};
-
-_Static_assert(sizeof(struct strip_256) <= 256 * 64 && sizeof(struct strip_32) <= 32 * 64,
-               "matmul_scratch_bytes");
-
-/* The same, stored one after the other. */
-INLINE void transpose(const void *src, size_t stride, void *dst) {
-    __m512i columns[4];
-    transpose_words(src, stride, columns);
-    UNROLL
-    for (size_t i = 0; i < 4; i++) _mm512_storeu_si512((char *)dst + i * ZMM_BYTES, columns[i]);
-}
-
-/* q * scale as it is for bias 0; else 128 - q * scale, which -4 * -32 does not overflow. */
-INLINE __m512i fold_scale(__m512i code, __m512i scale, int bias) {
-    __m512i even = _mm512_and_si512(code, _mm512_set1_epi16(0xff)),
-            odd = _mm512_srli_epi16(code, 8);
-    if (bias) {
-        even = _mm512_sub_epi16(_mm512_set1_epi16((short)bias), even);
-        odd = _mm512_sub_epi16(_mm512_set1_epi16((short)bias), odd);
-    }
-    __m512i start = _mm512_set1_epi16(bias ? 128 : 0);
-    even = _mm512_add_epi16(start, _mm512_mullo_epi16(even, scale));
-    odd = _mm512_add_epi16(start, _mm512_mullo_epi16(odd, scale));
-    return _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
-}
-
-static void fold_scales(struct chunk *c, int bias) {
-    for (int j = 0; j < 4; j++) c->code[j] = fold_scale(c->code[j], pair_scales(c, j), bias);
-}
-
-/* Rows past n_rows repeat the last one; nobody looks at what comes of them. */
-INLINE const uint8_t *row_or_last(const uint8_t *w, size_t row, size_t n_rows, size_t row_bytes) {
-    return w + (row < n_rows ? row : n_rows - 1) * row_bytes;
-}
+/* ---- Strips ------------------------------------------------------------------------------------
+ */
 
 static void build_strip_256(const struct format *f, const struct quant_type *type, const uint8_t *w,
                             size_t n_rows, size_t k, struct strip_256 *out) {
@@ -172,6 +126,20 @@ static void build_strip_256(const struct format *f, const struct quant_type *typ
             transpose((const char *)scale + 4 * i, sizeof scale[0], out->scale[i]);
         for (size_t i = 0; i < 8; i += 4)
             transpose((const char *)pair + 4 * i, sizeof pair[0], out->pair[i]);
+    }
+}
+
+/* The same for formats that are unpacked in columns. */
+static void build_columns(const struct format *f, const struct quant_type *type, const uint8_t *w,
+                          size_t n_rows, size_t k, struct strip_256 *out) {
+    size_t row_bytes = quant_row_bytes(type, k);
+    for (size_t b = 0; b < k / 256; b++, out++) {
+        const uint8_t *block[STRIP];
+        for (size_t r = 0; r < STRIP; r++) {
+            block[r] = row_or_last(w, r, n_rows, row_bytes) + b * type->block_bytes;
+            prefetch(block[r], type->block_bytes);
+        }
+        f->build(block, out);
     }
 }
 
@@ -435,6 +403,8 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
         struct output out = {y + r, ldy, n_rows - r < STRIP ? n_rows - r : STRIP};
         if (f->scaling == NONE)
             build_strip_32(f, type, rows, out.n_rows, a->k, scratch);
+        else if (f->build)
+            build_columns(f, type, rows, out.n_rows, a->k, scratch);
         else
             build_strip_256(f, type, rows, out.n_rows, a->k, scratch);
         run_strip(f, type->has_min, scratch, a, &out);
