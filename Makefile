@@ -40,7 +40,7 @@ BASE_FLAGS := -D_GNU_SOURCE -Iinclude -Isrc -std=c11 -ffp-contract=off -fPIC -pt
 COMPILE = $(CPPFLAGS) $(BASE_FLAGS) $(CFLAGS)
 LIB_LIBS := -ljansson -lutf8proc -lm -pthread
 CLI_LIBS := -lcurl -lcrypto -ledit
-SERVER_LIBS := -levent -levent_pthreads
+SERVER_LIBS := -levent -levent_pthreads -lz
 COMPARE_LIBS := -lcurl -lcrypto -lsqlite3 -lseccomp -lyaml -lz -ltree-sitter
 
 LIB_DIRS := base format quant kernels model text engine

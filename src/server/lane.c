@@ -25,6 +25,7 @@ struct lane {
     struct octet_model *model;
     struct octet_cache *cache;
     int32_t n_ctx;
+    size_t longest_token; // bytes
     time_t modified;
     struct seat *seats;              // (n_seats)
     struct octet_session **sessions; // (n_seats) of the step
@@ -376,6 +377,17 @@ static bool goes_on(void *user, uint64_t done, uint64_t total) {
     return !atomic_load(seat->stopping) && (!seat->job || !atomic_load(&seat->job->cancelled));
 }
 
+static size_t longest_token(const struct octet_model *model) {
+    size_t longest = 4; // one that stands for an unknown character
+    for (size_t i = 0; i < octet_n_tokens(model); i++) {
+        const char *bytes;
+        size_t n = 0;
+        octet_token_bytes(model, (int32_t)i, true, &bytes, &n);
+        if (n > longest) longest = n;
+    }
+    return longest;
+}
+
 static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
     const size_t n = (size_t)lane->options.n_seats;
     lane->seats = mem_array(n, sizeof *lane->seats);
@@ -422,6 +434,7 @@ enum octet_status lane_open(const struct lane_options *options, struct mailbox *
         lane->name ? octet_model_open(options->path, &model_options, &lane->model, err)
                    : octet_fail_memory(err, "a name", 0);
     if (status == OCTET_OK) status = open_seats(lane, err);
+    if (status == OCTET_OK) lane->longest_token = longest_token(lane->model);
     if (status == OCTET_OK) {
         lane->has_thread = pthread_create(&lane->thread, NULL, run, lane) == 0;
         if (!lane->has_thread) status = octet_fail(err, OCTET_EMEM, "no thread for a model");
@@ -464,6 +477,9 @@ void lane_close(struct lane *lane) {
 const char *lane_name(const struct lane *lane) { return lane->name; }
 const struct octet_model *lane_model(const struct lane *lane) { return lane->model; }
 int32_t lane_n_ctx(const struct lane *lane) { return lane->n_ctx; }
+size_t lane_most_bytes(const struct lane *lane) {
+    return (size_t)lane->n_ctx * lane->longest_token;
+}
 time_t lane_modified(const struct lane *lane) { return lane->modified; }
 int32_t lane_n_seats(const struct lane *lane) { return lane->options.n_seats; }
 
@@ -482,7 +498,7 @@ enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_e
     if (job->prompt.n == 0) return octet_fail(err, OCTET_EARG, "the prompt is empty");
     if (job->prompt.n >= (size_t)lane->n_ctx)
         return octet_fail(err, OCTET_ECONTEXT,
-                          "the prompt has %zu tokens, and the context of this server holds %d with "
+                          "the prompt has at least %zu tokens, and the context of this server holds %d with "
                           "the answer (context_length_exceeded)",
                           job->prompt.n, lane->n_ctx);
     pthread_mutex_lock(&lane->lock);

@@ -44,6 +44,7 @@ void lane_close(struct lane *lane);
 const char *lane_name(const struct lane *lane);
 const struct octet_model *lane_model(const struct lane *lane);
 int32_t lane_n_ctx(const struct lane *lane);
+size_t lane_most_bytes(const struct lane *lane); // a text of that many does not fit the context
 time_t lane_modified(const struct lane *lane); // when its file was written last
 int32_t lane_n_seats(const struct lane *lane);
 void lane_get_stats(struct lane *lane, struct lane_stats *out);
