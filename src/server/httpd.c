@@ -116,10 +116,13 @@ static void tell_gone(struct exchange *x) {
     if (gone) gone(user);
 }
 
-/* The connection is being freed by libevent, and the request with it. */
+/* The connection is being freed by libevent, and the request with it; but not one whose answer was
+ * under way when writing failed, which libevent leaves to us. */
 static void on_connection_closed(struct evhttp_connection *connection, void *arg) {
     (void)connection;
-    tell_gone(arg);
+    struct exchange *const x = arg;
+    if (!evhttp_request_get_connection(x->request)) evhttp_request_free(x->request);
+    tell_gone(x);
 }
 
 /* The other side has closed: nobody reads the answer any more. */

@@ -206,7 +206,7 @@ static void seat_job(struct lane *lane, struct job *job) {
 
 /* Fills free seats; false: the lane is to end. */
 static bool seat_jobs(struct lane *lane) {
-    bool stopping = false;
+    bool stopping = atomic_load(&lane->stopping);
     while (!stopping && n_active(lane) < lane->n_seats) {
         struct job *const job = next_job(lane, n_active(lane) == 0, &stopping);
         if (!job) break;
@@ -498,8 +498,8 @@ enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_e
     if (job->prompt.n == 0) return octet_fail(err, OCTET_EARG, "the prompt is empty");
     if (job->prompt.n >= (size_t)lane->n_ctx)
         return octet_fail(err, OCTET_ECONTEXT,
-                          "the prompt has at least %zu tokens, and the context of this server holds %d with "
-                          "the answer (context_length_exceeded)",
+                          "the prompt has at least %zu tokens, and the context of this server "
+                          "holds %d with the answer (context_length_exceeded)",
                           job->prompt.n, lane->n_ctx);
     pthread_mutex_lock(&lane->lock);
     // Who waits while a seat is free does not count as waiting: the thread is on its way to them.

@@ -1,5 +1,5 @@
-"""Requests that are damaged, oversized, contradictory or nonsense: each must end in a refusal with a
-message or in a closed connection, and the server must go on answering.
+"""Requests that are damaged, oversized, contradictory or nonsense: each must end in a refusal with
+a message or in a closed connection, and the server must go on answering.
 
     check_hostile.py OCTET MODEL
 """
@@ -140,7 +140,8 @@ def test_pages(server):
     for host, wanted in (("localhost", 200), ("127.0.0.1:8080", 200), ("[::1]:80", 200),
                          ("LOCALHOST", 200), ("evil.example", 403),
                          ("127.0.0.1.evil.example", 403),
-                         ("localhost.evil.example", 403), ("", 403), ("evil.example@localhost", 403),
+                         ("localhost.evil.example", 403), ("", 403),
+                         ("evil.example@localhost", 403),
                          ("[::1", 403), ("a" * 5000, 403)):
         got = status_of(send_raw(server, plain + host.encode() + b"\r\n\r\n"))
         check(f"host_{host[:24] or 'empty'}", got == wanted, got)
