@@ -134,13 +134,14 @@ endef
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ASAN := $(SANITIZE) -Werror
 TSAN := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -Werror
+TSAN_ISA := -O1 -g -Werror
 COV := -O0 -g --coverage
 FUZZ := $(SANITIZE) -fsanitize=fuzzer-no-link -Werror
 FUZZ_ISA := -O1 -Werror
 NEON := -ffunction-sections -Werror
 $(eval $(call flavour,$(BUILD),$(CC),WERROR,WERROR))
 $(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN))
-$(eval $(call flavour,$(BUILD)/tsan,$(CC),TSAN,TSAN))
+$(eval $(call flavour,$(BUILD)/tsan,$(CC),TSAN,TSAN_ISA))
 $(eval $(call flavour,$(BUILD)/cov,$(CC),COV,COV))
 $(eval $(call flavour,$(BUILD)/fuzz,$(CLANG),FUZZ,FUZZ_ISA))
 $(eval $(call flavour,$(BUILD)/neon,$(AARCH64_CC),NEON,NEON))
@@ -175,7 +176,7 @@ check-clients: $(BUILD)/octet ## real SDKs against octet serve (npm, PyPI): MODE
 asan: $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
 tests-asan: $(call test_bin,$(BUILD)/asan)
 # What shares memory between threads: the pool, sessions, the cache's writer, lanes and HTTP.
-THREAD_TESTS := threads session cache fim bits
+THREAD_TESTS := session cache fim
 tsan: $(BUILD)/tsan/octet $(THREAD_TESTS:%=$(BUILD)/tsan/tests/test_%) ## with the thread sanitizer
 check-threads: tsan ## races between threads: unit tests and octet serve under load
 	@tools/check_threads.sh $(BUILD) $(THREAD_TESTS)

@@ -1,7 +1,7 @@
 /* Requests from fuzzed bytes through the real handlers of every dialect, with a tiny model that
- * answers them. Of the server only HTTP is left out: this file stands in for httpd.c. The first line
- * is the path, a blank and after how many pieces of the answer the client leaves; the rest is the
- * body. Whatever comes, a request must get one answer, whole and well-formed, or be let go of. */
+ * answers them. Of the server only HTTP is left out: this file stands in for httpd.c. The first
+ * line is the path, a blank and after how many pieces of the answer the client leaves; the rest is
+ * the body. Whatever comes, a request must get one answer, whole and well-formed, or be let go. */
 #include <ctype.h>
 #include <pthread.h>
 #include <stdlib.h>
