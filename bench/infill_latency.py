@@ -17,8 +17,8 @@ import subprocess
 import tempfile
 import time
 
-LINES = ["def step_{0}(state, {1}):", "    total = state.count * {0} + {1}", "    if total > {0}:",
-         "        state.items.append('{1}')", "        return None",
+LINES = ["def step_{0}(state, {1}):", "    total = state.count * {0} + {1}",
+         "    if total > {0}:", "        state.items.append('{1}')", "        return None",
          "    for item in state.items[:{0}]:", "        print(item, total, '{1}')", "    return total",
          ""]
 NAMES = ["width", "height", "offset", "depth", "limit", "margin", "scale"]
@@ -78,7 +78,7 @@ def show(name, waits, answers):
 
 
 def edits_of(options):
-    """The cursor's line as it is typed, a few characters at a time, and once more from its start."""
+    """The cursor's line as it is typed, a few characters at a time, then once more."""
     words = "    total = max(total, state.count) + len(state.items) * offset"
     return [words[:10 + 4 * (i % 12)] for i in range(options.edits)]
 

@@ -183,7 +183,8 @@ def check_metrics(before, after, results, options):
           f"{grown('octet_prompt_tokens_cached_total') / grown('octet_prompt_tokens_total'):.1%}")
     return (grown("octet_requests_total") == n and grown("octet_requests_failed_total") == 0 and
             grown("octet_generated_tokens_total") == n * tokens and
-            grown("octet_time_to_first_token_seconds_count") == n and
+            all(grown(f"octet_{what}_seconds_count") == n
+                for what in ("queue", "prefill", "time_to_first_token")) and
             grown("octet_time_per_token_seconds_count") == n * (tokens - 1) and
             after["octet_requests_active"] == after["octet_requests_waiting"] == 0)
 

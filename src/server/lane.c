@@ -48,11 +48,11 @@ static const double bucket_bounds[LANE_BUCKETS] = {
 
 double lane_bucket_s(size_t i) { return bucket_bounds[i]; }
 
-static void count(uint64_t *buckets, double *sum, double seconds) {
+static void count(struct lane_stats *stats, enum lane_time what, double seconds) {
     size_t i = 0;
     while (seconds > bucket_bounds[i]) i++;
-    buckets[i]++;
-    *sum += seconds;
+    stats->times[what].counts[i]++;
+    stats->times[what].sum += seconds;
 }
 
 /* ---- Telling, on the mail's thread ----------------------------------------------------------- */
@@ -197,6 +197,7 @@ static void seat_job(struct lane *lane, struct job *job) {
     pthread_mutex_lock(&lane->lock);
     lane->stats.prompt_tokens += seat->n_prompt;
     lane->stats.cached_tokens += job->n_cached;
+    if (status == OCTET_OK) count(&lane->stats, LANE_QUEUE, job->started - job->submitted);
     pthread_mutex_unlock(&lane->lock);
     if (status != OCTET_OK)
         fail_seat(lane, seat, status, &err);
@@ -335,10 +336,12 @@ static void pick(struct lane *lane, struct seat *seat) {
     }
     pthread_mutex_lock(&lane->lock);
     struct lane_stats *const s = &lane->stats;
-    if (before == 0 && job->first > 0)
-        count(s->ttft, &s->ttft_sum, job->first - job->submitted);
-    else if (job->first > 0)
-        count(s->gap, &s->gap_sum, probe_seconds() - seat->used);
+    if (before == 0 && job->first > 0) {
+        count(s, LANE_PREFILL, job->first - job->started);
+        count(s, LANE_FIRST, job->first - job->submitted);
+    } else if (job->first > 0) {
+        count(s, LANE_TOKEN, probe_seconds() - seat->used);
+    }
     seat->used = probe_seconds();
     const bool fine = buffer_append(&job->unread.text, told.text ? told.text : "", told.n_bytes) &&
                       (!told.has_report || add_report(job, &told.report));

@@ -21,7 +21,8 @@ SEEDS = pathlib.Path(__file__).parent.parent.parent / "fuzz/corpus/request"
 TOKENS = [b"-1", b"0", b"1e999", b"99999999999999999999", b"null", b"true", b"[]", b"{}", b'""',
           b"\\ud800", b"\xff\xfe", b"\0", b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"HTTP/1.1",
           b"Transfer-Encoding: chunked\r\n", b"Content-Length: 5\r\n",
-          b"Connection: keep-alive\r\n", b"Expect: 100-continue\r\n", b"Content-Encoding: gzip\r\n", b"a" * 3000, b"[" * 500]
+          b"Connection: keep-alive\r\n", b"Expect: 100-continue\r\n",
+          b"Content-Encoding: gzip\r\n", b"a" * 3000, b"[" * 500]
 
 
 def seeds():
