@@ -19,8 +19,8 @@ import time
 
 LINES = ["def step_{0}(state, {1}):", "    total = state.count * {0} + {1}",
          "    if total > {0}:", "        state.items.append('{1}')", "        return None",
-         "    for item in state.items[:{0}]:", "        print(item, total, '{1}')", "    return total",
-         ""]
+         "    for item in state.items[:{0}]:", "        print(item, total, '{1}')",
+         "    return total", ""]
 NAMES = ["width", "height", "offset", "depth", "limit", "margin", "scale"]
 
 
@@ -71,10 +71,12 @@ class Server:
 
 def show(name, waits, answers):
     computed = [answer["timings"]["prompt_n"] for answer in answers]
+    prompt = [answer["timings"]["prompt_ms"] for answer in answers]
     print(f"{name:<16} first text after {statistics.median(waits):7.1f} ms (longest "
-          f"{max(waits):7.1f}), {statistics.median(computed):6.0f} tokens computed (most "
-          f"{max(computed)}) of {answers[-1]['tokens_evaluated']}, {answers[-1]['fim_method']}",
-          flush=True)
+          f"{max(waits):7.1f}), first token {statistics.median(prompt):7.1f} ms after the request "
+          f"was seated (longest {max(prompt):7.1f}), {statistics.median(computed):4.0f} tokens "
+          f"computed (most {max(computed)}) of {answers[-1]['tokens_evaluated']}, "
+          f"{answers[-1]['fim_method']}", flush=True)
 
 
 def edits_of(options):
