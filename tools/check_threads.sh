@@ -26,10 +26,8 @@ for test in "$@"; do check "$test" "$build/tsan/tests/test_$test"; done
 octet=$build/tsan/octet
 "$octet" synth --arch llama-tiny --type q8_0 "$folder/tiny.gguf" 2>/dev/null
 "$octet" synth --arch smollm2-135m --layers 1 --type q4_0 "$folder/slow.gguf" 2>/dev/null
-for script in check.py check_crowd.py; do
-    check "serve-$script" python3 "tests/serve/$script" "$octet" "$folder/tiny.gguf" \
-        "$folder/slow.gguf" "$folder"
-done
+check serve-check.py python3 tests/serve/check.py "$octet" "$folder/tiny.gguf" \
+    "$folder/slow.gguf" "$folder"
 check serve-check_cache.py python3 tests/serve/check_cache.py "$octet" "$folder/tiny.gguf" "$folder"
 check serve-fuzz_http.py python3 tests/serve/fuzz_http.py "$octet" "$folder/tiny.gguf" 5
 [ "$failed" = 0 ]
