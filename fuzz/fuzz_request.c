@@ -1,7 +1,8 @@
 /* Requests from fuzzed bytes through the real handlers of every dialect, with a tiny model that
- * answers them. Of the server only HTTP is left out: this file stands in for httpd.c. The first
- * line is the path, a blank and after how many pieces of the answer the client leaves; the rest is
- * the body. Whatever comes, a request must get one answer, whole and well-formed, or be let go. */
+ * answers them. Of the server only HTTP is left out: this file stands in for httpd.c and mail.c.
+ * The first line is the path, a blank and after how many pieces of the answer the client leaves;
+ * the rest is the body. Whatever comes, a request must get one answer, whole and well-formed, or
+ * be let go. */
 #include <ctype.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 
 #include "base/mem.h"
 #include "octet.h"
+#include "server/mail.h"
 #include "server/packed.h"
 #include "server/server.h"
 
@@ -22,13 +24,55 @@ static void require(bool condition) {
     if (!condition) abort();
 }
 
+/* ---- In place of mail.c ---------------------------------------------------------------------- */
+
+struct mailbox {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct mail *first, **last;
+};
+
+struct mailbox *mailbox_open(struct event_base *base, void (*after)(void *user), void *user) {
+    static struct mailbox box = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                                 .wake = PTHREAD_COND_INITIALIZER};
+    (void)base, (void)after, (void)user;
+    box.last = &box.first;
+    return &box;
+}
+void mailbox_close(struct mailbox *box) { (void)box; }
+void mailbox_wake(struct mailbox *box) { (void)box; }
+
+void mailbox_post(struct mailbox *box, struct mail *mail) {
+    pthread_mutex_lock(&box->lock);
+    mail->next = NULL;
+    *box->last = mail;
+    box->last = &mail->next;
+    pthread_cond_signal(&box->wake);
+    pthread_mutex_unlock(&box->lock);
+}
+
+static bool has_mail(struct mailbox *box) {
+    pthread_mutex_lock(&box->lock);
+    const bool has = box->first != NULL;
+    pthread_mutex_unlock(&box->lock);
+    return has;
+}
+
+static void read_next_mail(struct mailbox *box) {
+    pthread_mutex_lock(&box->lock);
+    while (!box->first) pthread_cond_wait(&box->wake, &box->lock);
+    struct mail *const mail = box->first;
+    box->first = mail->next;
+    if (!box->first) box->last = &box->first;
+    pthread_mutex_unlock(&box->lock);
+    mail->fn(mail->arg);
+}
+
 /* ---- In place of httpd.c --------------------------------------------------------------------- */
 
 struct httpd {
     struct httpd_options options;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    struct mail *first, **last;
+    struct mailbox *mail;
 };
 
 struct exchange {
@@ -43,11 +87,10 @@ struct exchange {
 
 enum octet_status httpd_open(const struct httpd_options *options, struct httpd **out,
                             struct octet_err *err) {
-    static struct httpd http = {.lock = PTHREAD_MUTEX_INITIALIZER,
-                                .wake = PTHREAD_COND_INITIALIZER};
+    static struct httpd http;
     (void)err;
     http.options = *options;
-    http.last = &http.first;
+    http.mail = mailbox_open(NULL, NULL, NULL);
     *out = &http;
     return OCTET_OK;
 }
@@ -57,24 +100,7 @@ size_t httpd_n_exchanges(const struct httpd *http) { return http != NULL; }
 void httpd_run(struct httpd *http, double grace_s) { (void)http, (void)grace_s; }
 bool httpd_stopping(const struct httpd *http) { return http == NULL; }
 
-void httpd_post(struct httpd *http, struct mail *mail) {
-    pthread_mutex_lock(&http->lock);
-    mail->next = NULL;
-    *http->last = mail;
-    http->last = &mail->next;
-    pthread_cond_signal(&http->wake);
-    pthread_mutex_unlock(&http->lock);
-}
-
-static void read_next_mail(struct httpd *http) {
-    pthread_mutex_lock(&http->lock);
-    while (!http->first) pthread_cond_wait(&http->wake, &http->lock);
-    struct mail *const mail = http->first;
-    http->first = mail->next;
-    if (!http->first) http->last = &http->first;
-    pthread_mutex_unlock(&http->lock);
-    mail->fn(mail->arg);
-}
+struct mailbox *httpd_mailbox(const struct httpd *http) { return http->mail; }
 
 const char *exchange_path(const struct exchange *x) { return x->path; }
 const char *exchange_query(const struct exchange *x) { return x->body; }
@@ -172,15 +198,14 @@ static void carry_out(struct httpd *http, struct exchange *x) {
     const struct route *const route = route_of(&http->options, x->path);
     x->path = route->path;
     route->handle(http->options.user, x);
-    while (!x->ended && x->pieces_left > 0) read_next_mail(http);
+    while (!x->ended && x->pieces_left > 0) read_next_mail(http->mail);
     if (!x->ended) {
         void (*const gone)(void *user) = x->gone;
         require(gone != NULL);
         gone(x->user);
     }
-    while (lane_is_busy() || http->first) {
-        if (http->first) read_next_mail(http);
-    }
+    while (lane_is_busy() || has_mail(http->mail))
+        if (has_mail(http->mail)) read_next_mail(http->mail);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {

@@ -254,7 +254,7 @@ void answer_start(struct answer *answer) {
     bool fine = true;
     for (size_t i = 0; i < answer->n_choices; i++) fine &= add_reader(&answer->choices[i]);
     if (!fine) {
-        fail(answer, 503, "out of memory");
+        fail(answer, OCTET_EMEM, 503, "out of memory");
         return;
     }
     answer->n_left = answer->n_choices;
