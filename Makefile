@@ -40,7 +40,7 @@ BASE_FLAGS := -D_GNU_SOURCE -Iinclude -Isrc -std=c11 -ffp-contract=off -fPIC -pt
 COMPILE = $(CPPFLAGS) $(BASE_FLAGS) $(CFLAGS)
 LIB_LIBS := -ljansson -lutf8proc -lm -pthread
 CLI_LIBS := -lcurl -lcrypto -ledit
-SERVER_LIBS := -levent -levent_pthreads
+SERVER_LIBS := -levent -levent_pthreads -lz
 COMPARE_LIBS := -lcurl -lcrypto -lsqlite3 -lseccomp -lyaml -lz -ltree-sitter
 
 LIB_DIRS := base format quant kernels model text engine
@@ -77,7 +77,7 @@ probe_flags = $(if $(findstring generic,$(1)),-O3)\
  $(if $(findstring avx512,$(1)),-O3 -mavx512f -mavx512vnni -mfma)\
  $(if $(findstring neon,$(1)),-O3 -march=armv8.2-a+dotprod)
 
-.PHONY: all lib grammars help deps check quick-check style demo check-clients check-aarch64 asan tests tests-asan tests-cov fuzz fuzz-build \
+.PHONY: all lib grammars help deps check quick-check style demo check-clients check-aarch64 asan tests tests-asan tests-cov tsan check-threads fuzz fuzz-build fuzz-serve \
         clang-lint neon bench coverage format install uninstall clean
 all: $(BUILD)/octet lib ## the program and the library (default)
 lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
@@ -133,12 +133,15 @@ endef
 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ASAN := $(SANITIZE) -Werror
+TSAN := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -Werror
+TSAN_ISA := -O1 -g -Werror
 COV := -O0 -g --coverage
 FUZZ := $(SANITIZE) -fsanitize=fuzzer-no-link -Werror
 FUZZ_ISA := -O1 -Werror
 NEON := -ffunction-sections -Werror
 $(eval $(call flavour,$(BUILD),$(CC),WERROR,WERROR))
 $(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN))
+$(eval $(call flavour,$(BUILD)/tsan,$(CC),TSAN,TSAN_ISA))
 $(eval $(call flavour,$(BUILD)/cov,$(CC),COV,COV))
 $(eval $(call flavour,$(BUILD)/fuzz,$(CLANG),FUZZ,FUZZ_ISA))
 $(eval $(call flavour,$(BUILD)/neon,$(AARCH64_CC),NEON,NEON))
@@ -172,6 +175,11 @@ check-clients: $(BUILD)/octet ## real SDKs against octet serve (npm, PyPI): MODE
 	@tests/clients/run.sh $(BUILD)/octet $(MODEL)
 asan: $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
 tests-asan: $(call test_bin,$(BUILD)/asan)
+# What shares memory between threads: the pool, sessions, the cache's writer, lanes and HTTP.
+THREAD_TESTS := session cache fim
+tsan: $(BUILD)/tsan/octet $(THREAD_TESTS:%=$(BUILD)/tsan/tests/test_%) ## with the thread sanitizer
+check-threads: tsan ## races between threads: unit tests and octet serve under load
+	@tools/check_threads.sh $(BUILD) $(THREAD_TESTS)
 tests-cov: $(BUILD)/cov/octet $(call test_bin,$(BUILD)/cov)
 tests: $(BUILD)/octet $(call test_bin,$(BUILD)) ## the same without, to run them by hand or emulated
 check-aarch64: $(BUILD)/octet ## unit and program tests of the whole program, emulated; takes long
@@ -190,6 +198,10 @@ $(BUILD)/fuzz/run/%: fuzz/fuzz_%.c $(BUILD)/fuzz/libserver.a $(BUILD)/fuzz/libco
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CLANG) $(COMPILE) $(SANITIZE) -fsanitize=fuzzer -Werror -Itests \
 	    -o $@ $^ $(LDFLAGS) $(SERVER_LIBS) $(COMPARE_LIBS) $(LIB_LIBS)
+fuzz-serve: $(BUILD)/asan/octet $(BUILD)/octet ## mutated requests to octet serve for FUZZ_SECONDS (60)
+	@$(BUILD)/octet synth --arch llama-tiny --type q8_0 $(BUILD)/fuzz-serve.gguf
+	@python3 tests/serve/fuzz_http.py $(BUILD)/asan/octet $(BUILD)/fuzz-serve.gguf $(FUZZ_SECONDS) \
+	    $(FUZZ_SEED)
 fuzz: fuzz-build ## every fuzz target for FUZZ_SECONDS (60)
 	@tools/deps.sh check
 	@tools/deps.sh more

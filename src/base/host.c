@@ -3,9 +3,10 @@
 
 #include <arpa/inet.h>
 #include <string.h>
+#include <strings.h>
 
 bool host_is_loopback(const char *host) {
     struct in_addr address;
     if (inet_pton(AF_INET, host, &address) == 1) return (ntohl(address.s_addr) >> 24) == 127;
-    return strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0;
+    return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0;
 }

@@ -349,14 +349,44 @@ static void penalize_repetition(struct octet_sampler *s) {
 
 /* ---- Candidates ------------------------------------------------------------------------------ */
 
-static enum octet_status collect(struct octet_sampler *s, struct octet_err *err) {
-    s->n_set = 0;
+/* Up to so many candidates are found by insertion rather than by a heap of all. */
+enum { FEW = 256 };
+
+/* As many as the first step leaves over: one where the likeliest is picked, top_k of them. */
+static size_t n_wanted(const struct octet_sampler *s) {
+    if (s->options.temperature == 0.0f) return 1;
+    if (s->options.mirostat == 2 || s->options.top_k == 0) return s->n_logits;
+    return (size_t)s->options.top_k;
+}
+
+/* The first MAX in order of their logits, the lower id first where these are equal. Most tokens
+ * cost one comparison here. */
+static void collect_first(struct octet_sampler *s, size_t max) {
+    for (size_t i = 0; i < s->n_logits; i++) {
+        const float logit = s->logits[i];
+        if (logit == -INFINITY || (s->n_set == max && logit <= s->set[max - 1].logit)) continue;
+        size_t at = s->n_set < max ? s->n_set++ : max - 1;
+        for (; at > 0 && s->set[at - 1].logit < logit; at--) s->set[at] = s->set[at - 1];
+        s->set[at] = (struct candidate){.logit = logit, .key = logit, .id = (int32_t)i};
+    }
+}
+
+static void collect_all(struct octet_sampler *s) {
     for (size_t i = 0; i < s->n_logits; i++) {
         const float logit = s->logits[i];
         if (logit != -INFINITY) {
             s->set[s->n_set++] = (struct candidate){.logit = logit, .id = (int32_t)i};
         }
     }
+}
+
+static enum octet_status collect(struct octet_sampler *s, struct octet_err *err) {
+    const size_t max = n_wanted(s);
+    s->n_set = 0;
+    if (max <= FEW && max < s->n_logits)
+        collect_first(s, max);
+    else
+        collect_all(s);
     if (s->n_set > 0) return OCTET_OK;
     return octet_fail(err, OCTET_EARG, s->matcher
                           ? "sampling: the logit bias forbids every token that the grammar allows"

@@ -92,7 +92,7 @@ static void on_gone(void *user) {
     answer_free(answer);
 }
 
-static void fail(struct answer *answer, int status, const char *text) {
+static void fail(struct answer *answer, enum octet_status why, int status, const char *text) {
     struct exchange *const exchange = answer->exchange;
     cancel_jobs(answer);
     log_answer(answer);
@@ -100,6 +100,8 @@ static void fail(struct answer *answer, int status, const char *text) {
     if (answer->stream && answer->n_submitted == answer->n_choices) {
         answer->dialect->fail(answer, text);
         exchange_end(exchange);
+    } else if (why == OCTET_ECONTEXT) {
+        server_refuse_overflow(exchange, text, answer->prompt_tokens, lane_n_ctx(answer->lane));
     } else {
         exchange_error(exchange, status, text);
     }
@@ -211,7 +213,7 @@ static void on_done(struct job *job) {
         const int status = server_http_status(job->err.status);
         char text[sizeof job->err.message];
         snprintf(text, sizeof text, "%s", job->err.message);
-        fail(answer, status, text);
+        fail(answer, job->err.status, status, text);
         return;
     }
     choice->tokens = job->tokens;
@@ -252,7 +254,7 @@ void answer_start(struct answer *answer) {
     bool fine = true;
     for (size_t i = 0; i < answer->n_choices; i++) fine &= add_reader(&answer->choices[i]);
     if (!fine) {
-        fail(answer, 503, "out of memory");
+        fail(answer, OCTET_EMEM, 503, "out of memory");
         return;
     }
     answer->n_left = answer->n_choices;
@@ -263,7 +265,8 @@ void answer_start(struct answer *answer) {
         const enum octet_status status =
             lane_submit(answer->lane, answer->choices[answer->n_submitted].job, &err);
         if (status == OCTET_OK) continue;
-        fail(answer, status == OCTET_EUNSUPPORTED ? 503 : 400, err.message);
+        answer->prompt_tokens = answer->choices[answer->n_submitted].job->prompt.n;
+        fail(answer, status, status == OCTET_EUNSUPPORTED ? 503 : 400, err.message);
         return;
     }
     if (!answer->stream) return;

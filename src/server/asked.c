@@ -24,12 +24,24 @@ struct lane *asked_lane(struct body *body, const struct server *server) {
 static bool add_stop(void *user, const char *text) { return job_add_stop(user, text); }
 
 static void add_bias(struct body *body, struct job *job, const struct lane *lane, int64_t id,
-                     double bias) {
+                     const json_t *bias) {
+    const double by = json_is_false(bias) ? -HUGE_VAL : json_number_value(bias);
+    if (!json_is_false(bias) && !json_is_number(bias)) {
+        body_complain(body, "'logit_bias' holds what is no number");
+        return;
+    }
     if (id < 0 || (size_t)id >= octet_n_tokens(lane_model(lane))) {
         body_complain(body, "'logit_bias' names a token that there is not");
         return;
     }
-    job->bias[job->sampling.n_bias++] = (struct octet_logit_bias){(int32_t)id, (float)bias};
+    job->bias[job->sampling.n_bias++] = (struct octet_logit_bias){(int32_t)id, (float)by};
+}
+
+/* The whole of TEXT as an id; -1: it is none. */
+static int64_t read_id(const char *text) {
+    char *end;
+    const int64_t id = strtoll(text, &end, 10);
+    return *text && !*end ? id : -1;
 }
 
 /* {"ID": BIAS} of OpenAI, [[ID, BIAS]] of llama.cpp, where false forbids. */
@@ -37,18 +49,20 @@ static void read_bias(struct body *body, const struct lane *lane, struct job *jo
     const json_t *const value = body_get(body, "logit_bias");
     if (!value) return;
     const size_t n = json_is_object(value) ? json_object_size(value) : json_array_size(value);
+    if (!json_is_object(value) && !json_is_array(value))
+        body_complain(body, "'logit_bias' is neither an object nor a list");
     job->bias = mem_array(n, sizeof *job->bias);
     if (!job->bias) body_complain(body, "out of memory");
     if (!job->bias) return;
     const char *key;
     json_t *bias;
     json_object_foreach((json_t *)(uintptr_t)value, key, bias)
-        add_bias(body, job, lane, strtoll(key, NULL, 10), json_number_value(bias));
+        add_bias(body, job, lane, read_id(key), bias);
     size_t i;
     json_array_foreach(value, i, bias) {
-        const json_t *const by = json_array_get(bias, 1);
-        add_bias(body, job, lane, json_integer_value(json_array_get(bias, 0)),
-                 json_is_false(by) ? -HUGE_VAL : json_number_value(by));
+        const json_t *const id = json_array_get(bias, 0);
+        add_bias(body, job, lane, json_is_integer(id) ? json_integer_value(id) : -1,
+                 json_array_get(bias, 1));
     }
     job->sampling.bias = job->bias;
 }
@@ -122,7 +136,8 @@ void asked_prompt(struct body *body, const json_t *prompt, const struct lane *la
     const struct octet_model *const model = lane_model(lane);
     struct octet_err err;
     if (json_is_string(prompt)) {
-        if (octet_tokenize(model, json_string_value(prompt), json_string_length(prompt),
+        const size_t n = json_string_length(prompt), most = lane_most_bytes(lane);
+        if (octet_tokenize(model, json_string_value(prompt), n < most ? n : most,
                            OCTET_TOKENIZE_BOS | OCTET_TOKENIZE_SPECIAL, &job->prompt,
                            &err) != OCTET_OK)
             body_complain(body, "%.180s", err.message);

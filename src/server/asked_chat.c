@@ -212,6 +212,21 @@ static void add_prompt(struct body *body, const struct octet_model *model, const
         body_complain(body, "%.180s", err.message);
 }
 
+/* Texts that can not fit anyway are not read to their end, which would take long; enough is left to
+ * be refused. */
+static void clip(const struct lane *lane, json_t *list) {
+    size_t i, room = lane_most_bytes(lane) + 4; // a character may be cut off
+    json_t *message;
+    json_array_foreach(list, i, message) {
+        const char *const content = text_at(message, "content");
+        const size_t n = strlen(content);
+        size_t kept = n < room ? n : room;
+        while (kept < n && kept > 0 && ((unsigned char)content[kept] & 0xC0) == 0x80) kept--;
+        if (kept < n) json_object_set_new(message, "content", json_stringn(content, kept));
+        room -= kept;
+    }
+}
+
 /* The list without a last message of the assistant's, which the answer goes on with. */
 static json_t *take_begun(json_t *list) {
     const size_t n = json_array_size(list);
@@ -274,6 +289,7 @@ void asked_chat(struct body *body, const char *key, struct lane *lane, struct jo
     job->tools = tools_read(body, model);
     if (!octet_chat_writes_tools(model)) tell_calls(body, list);
     if (job->tools && job->tools->taught) teach(body, list, job->tools);
+    clip(lane, list);
     if (!body->wrong[0]) encode(body, lane, job, list);
     if (!body->wrong[0] && job->tools) open_call(body, lane, job);
     // A grammar ends its texts itself, and may have such a string inside.

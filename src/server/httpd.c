@@ -17,23 +17,27 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/host.h"
 #include "base/mem.h"
 #include "base/probe.h"
 #include "base/status.h"
+#include "server/crowd.h"
+#include "server/packed.h"
 
 /* Clients keep connections for 90 s and reuse them; ours must not be the first to let go. */
 enum { IDLE_SECONDS = 120, SILENCE_SECONDS = 5, MAX_HEADER_BYTES = 64 * 1024, MAX_PATH = 256 };
+
+/* What waits for a client that does not read its stream; more, and it is dropped. */
+enum { MAX_UNSENT_BYTES = 4 << 20 };
 
 struct httpd {
     struct httpd_options options;
     struct event_base *base;
     struct evhttp *evhttp;
     struct mailbox *mail;
-    struct event *grace;
+    struct event *grace, *sweep;
     int port;
     struct exchange *exchanges; // under way
     size_t n_exchanges;
@@ -46,6 +50,7 @@ struct exchange {
     struct evhttp_request *request;
     struct event *closed;
     struct exchange *next, **link;
+    struct buffer body; // that came compressed
     void (*gone)(void *user);
     void *gone_user;
     double begun;
@@ -96,6 +101,7 @@ static void exchange_free(struct exchange *x) {
     struct httpd *const http = x->http;
     event_free(x->closed);
     if (x->silence) event_free(x->silence);
+    buffer_free(&x->body);
     *x->link = x->next;
     if (x->next) x->next->link = x->link;
     http->n_exchanges--;
@@ -110,10 +116,13 @@ static void tell_gone(struct exchange *x) {
     if (gone) gone(user);
 }
 
-/* The connection is being freed by libevent, and the request with it. */
+/* The connection is being freed by libevent, and the request with it; but not one whose answer was
+ * under way when writing failed, which libevent leaves to us. */
 static void on_connection_closed(struct evhttp_connection *connection, void *arg) {
     (void)connection;
-    tell_gone(arg);
+    struct exchange *const x = arg;
+    if (!evhttp_request_get_connection(x->request)) evhttp_request_free(x->request);
+    tell_gone(x);
 }
 
 /* The other side has closed: nobody reads the answer any more. */
@@ -132,6 +141,7 @@ static struct exchange *exchange_open(struct httpd *http, struct evhttp_request 
     struct exchange *const x = mem_alloc(sizeof *x);
     if (!x) return NULL;
     const evutil_socket_t fd = bufferevent_getfd(bev);
+    crowd_arrived(fd);
     *x = (struct exchange){.http = http, .request = request, .begun = probe_seconds()};
     x->closed = event_new(http->base, fd, EV_CLOSED, on_closed, x);
     if (!x->closed || event_add(x->closed, NULL) != 0) {
@@ -177,6 +187,7 @@ static const char *reason_of(int status) {
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
     case 413: return "Content Too Large";
+    case 415: return "Unsupported Media Type";
     case 429: return "Too Many Requests";
     case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
@@ -194,7 +205,13 @@ void exchange_reply(struct exchange *x, int status, const char *content_type, co
                     size_t n_bytes) {
     if (content_type) exchange_set_header(x, "Content-Type", content_type);
     struct evbuffer *const body = evbuffer_new();
-    if (body) evbuffer_add(body, bytes, n_bytes);
+    if (evhttp_request_get_command(x->request) == EVHTTP_REQ_HEAD) {
+        char length[24];
+        snprintf(length, sizeof length, "%zu", n_bytes);
+        exchange_set_header(x, "Content-Length", length);
+    } else if (body) {
+        evbuffer_add(body, bytes, n_bytes);
+    }
     exchange_finish(x);
     evhttp_send_reply(x->request, status, reason_of(status), body);
     if (body) evbuffer_free(body);
@@ -221,6 +238,7 @@ void exchange_piece(struct exchange *x, const char *bytes, size_t n_bytes) {
     evhttp_send_reply_chunk(x->request, piece);
     evbuffer_free(piece);
     if (x->silence) event_add(x->silence, &silence);
+    if (exchange_unsent(x) > MAX_UNSENT_BYTES) event_active(x->closed, EV_CLOSED, 0);
 }
 
 static void on_silence(evutil_socket_t fd, short what, void *arg) {
@@ -370,6 +388,46 @@ static const struct route *find_route(const struct httpd *http, const char *path
     return NULL;
 }
 
+/* Clients that were given an address without "/v1" mean the same path. */
+static const struct route *route_of(struct exchange *x) {
+    const struct route *const route = find_route(x->http, x->path);
+    char path[MAX_PATH];
+    if (route || strlen(x->path) + sizeof "/v1" > sizeof path) return route;
+    snprintf(path, sizeof path, "/v1%.*s", MAX_PATH - 4, x->path);
+    const struct route *const meant = find_route(x->http, path);
+    if (meant) strcpy(x->path, path);
+    return meant;
+}
+
+/* Two ways to tell where a body ends: whoever stands between may see another request than we do. */
+static bool is_ambiguous(const struct exchange *x) {
+    const struct evkeyvalq *const headers = evhttp_request_get_input_headers(x->request);
+    const struct evkeyval *header;
+    size_t n = 0;
+    for (header = headers->tqh_first; header; header = header->next.tqe_next)
+        n += strcasecmp(header->key, "Content-Length") == 0 ||
+             strcasecmp(header->key, "Transfer-Encoding") == 0;
+    return n > 1;
+}
+
+/* False: answered already. */
+static bool unpack_body(struct exchange *x) {
+    const char *const encoding = exchange_header(x, "Content-Encoding");
+    if (!encoding || strcasecmp(encoding, "identity") == 0) return true;
+    size_t n;
+    const char *const bytes = exchange_body(x, &n);
+    const size_t most = x->http->options.max_body_bytes;
+    const int status = packed_open(encoding, bytes, n, most, &x->body);
+    if (status == 0) return true;
+    if (status == 415) exchange_set_header(x, "Accept-Encoding", "gzip, deflate");
+    exchange_error(x, status,
+                   status == 415   ? "a body may be compressed as gzip or deflate only"
+                   : status == 413 ? "the body is too large when unpacked"
+                   : status == 400 ? "the body is not what its Content-Encoding says"
+                                   : "out of memory");
+    return false;
+}
+
 static void dispatch(struct exchange *x) {
     struct httpd *const http = x->http;
     const char *const origin = exchange_header(x, "Origin");
@@ -386,8 +444,11 @@ static void dispatch(struct exchange *x) {
         exchange_reply(x, 204, NULL, "", 0);
         return;
     }
-    const struct route *const route = find_route(http, x->path);
-    if (route && !route->open && !has_key(x)) {
+    const struct route *const route = route_of(x);
+    if (is_ambiguous(x)) {
+        exchange_set_header(x, "Connection", "close");
+        exchange_error(x, 400, "the length of the body is told twice");
+    } else if (route && !route->open && !has_key(x)) {
         exchange_error(x, 401, "a key is needed: Authorization: Bearer KEY");
     } else if (!route) {
         exchange_error(x, 404, "no such path");
@@ -395,7 +456,7 @@ static void dispatch(struct exchange *x) {
         exchange_error(x, 405, "this path takes another method");
     } else if (http->stopping) {
         exchange_error(x, 503, "the server is being stopped");
-    } else {
+    } else if (unpack_body(x)) {
         route->handle(http->options.user, x);
     }
 }
@@ -427,6 +488,10 @@ const char *exchange_query(const struct exchange *x) {
 }
 
 const char *exchange_body(const struct exchange *x, size_t *n_bytes) {
+    if (x->body.bytes) {
+        *n_bytes = x->body.n;
+        return x->body.bytes;
+    }
     struct evbuffer *const body = evhttp_request_get_input_buffer(x->request);
     *n_bytes = evbuffer_get_length(body);
     const unsigned char *const bytes = evbuffer_pullup(body, -1);
@@ -440,14 +505,6 @@ void exchange_on_gone(struct exchange *x, void (*gone)(void *user), void *user) 
 
 /* ---- Opening and closing --------------------------------------------------------------------- */
 
-/* Thousands of idle editors are no reason to turn anybody away. */
-static void allow_many_files(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int bound_port(evutil_socket_t fd) {
     struct sockaddr_storage address;
     socklen_t n = sizeof address;
@@ -459,7 +516,16 @@ static int bound_port(evutil_socket_t fd) {
 
 static struct bufferevent *make_connection(struct event_base *base, void *arg) {
     (void)arg;
-    return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *const connection = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    crowd_watch(connection);
+    return connection;
+}
+
+static const struct timeval second = {1, 0};
+
+static void on_second(evutil_socket_t fd, short what, void *arg) {
+    (void)fd, (void)what, (void)arg;
+    crowd_sweep(probe_seconds());
 }
 
 static enum octet_status listen_at(struct httpd *http, struct octet_err *err) {
@@ -472,6 +538,7 @@ static enum octet_status listen_at(struct httpd *http, struct octet_err *err) {
     const evutil_socket_t fd = evhttp_bound_socket_get_fd(bound);
     const int on = 1; // accepted sockets inherit it: pieces leave at once
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    crowd_listen(evhttp_bound_socket_get_listener(bound));
     http->port = bound_port(fd);
     return OCTET_OK;
 }
@@ -484,16 +551,16 @@ enum octet_status httpd_open(const struct httpd_options *options, struct httpd *
         mem_free(http);
         return octet_fail_memory(err, "a server", sizeof *http);
     }
-    allow_many_files();
     http->options = *options;
     http->base = event_base_new();
     if (http->base) {
         http->evhttp = evhttp_new(http->base);
         http->mail = mailbox_open(http->base, stop_when_idle, http);
         http->grace = evtimer_new(http->base, grace_is_over, http);
+        http->sweep = event_new(http->base, -1, EV_PERSIST, on_second, http);
     }
     enum octet_status status = OCTET_OK;
-    if (!http->evhttp || !http->mail || !http->grace) {
+    if (!http->evhttp || !http->mail || !http->grace || !http->sweep) {
         status = octet_fail_memory(err, "a server", 0);
     } else {
         evhttp_set_bevcb(http->evhttp, make_connection, NULL);
@@ -518,6 +585,7 @@ void httpd_close(struct httpd *http) {
     while (http->exchanges) tell_gone(http->exchanges);
     mailbox_close(http->mail);
     if (http->grace) event_free(http->grace);
+    if (http->sweep) event_free(http->sweep);
     if (http->base) event_base_free(http->base);
     mem_free(http);
 }
@@ -534,6 +602,7 @@ void httpd_run(struct httpd *http, double grace_s) {
         signals[i] = evsignal_new(http->base, numbers[i], on_signal, http);
         if (signals[i]) evsignal_add(signals[i], NULL);
     }
+    event_add(http->sweep, &second);
     event_base_dispatch(http->base);
     for (size_t i = 0; i < 2; i++)
         if (signals[i]) event_free(signals[i]);

@@ -25,6 +25,7 @@ struct lane {
     struct octet_model *model;
     struct octet_cache *cache;
     int32_t n_ctx;
+    size_t longest_token; // bytes
     time_t modified;
     struct seat *seats;              // (n_seats)
     struct octet_session **sessions; // (n_seats) of the step
@@ -47,11 +48,11 @@ static const double bucket_bounds[LANE_BUCKETS] = {
 
 double lane_bucket_s(size_t i) { return bucket_bounds[i]; }
 
-static void count(uint64_t *buckets, double *sum, double seconds) {
+static void count(struct lane_stats *stats, enum lane_time what, double seconds) {
     size_t i = 0;
     while (seconds > bucket_bounds[i]) i++;
-    buckets[i]++;
-    *sum += seconds;
+    stats->times[what].counts[i]++;
+    stats->times[what].sum += seconds;
 }
 
 /* ---- Telling, on the mail's thread ----------------------------------------------------------- */
@@ -196,6 +197,7 @@ static void seat_job(struct lane *lane, struct job *job) {
     pthread_mutex_lock(&lane->lock);
     lane->stats.prompt_tokens += seat->n_prompt;
     lane->stats.cached_tokens += job->n_cached;
+    if (status == OCTET_OK) count(&lane->stats, LANE_QUEUE, job->started - job->submitted);
     pthread_mutex_unlock(&lane->lock);
     if (status != OCTET_OK)
         fail_seat(lane, seat, status, &err);
@@ -205,7 +207,7 @@ static void seat_job(struct lane *lane, struct job *job) {
 
 /* Fills free seats; false: the lane is to end. */
 static bool seat_jobs(struct lane *lane) {
-    bool stopping = false;
+    bool stopping = atomic_load(&lane->stopping);
     while (!stopping && n_active(lane) < lane->n_seats) {
         struct job *const job = next_job(lane, n_active(lane) == 0, &stopping);
         if (!job) break;
@@ -334,10 +336,12 @@ static void pick(struct lane *lane, struct seat *seat) {
     }
     pthread_mutex_lock(&lane->lock);
     struct lane_stats *const s = &lane->stats;
-    if (before == 0 && job->first > 0)
-        count(s->ttft, &s->ttft_sum, job->first - job->submitted);
-    else if (job->first > 0)
-        count(s->gap, &s->gap_sum, probe_seconds() - seat->used);
+    if (before == 0 && job->first > 0) {
+        count(s, LANE_PREFILL, job->first - job->started);
+        count(s, LANE_FIRST, job->first - job->submitted);
+    } else if (job->first > 0) {
+        count(s, LANE_TOKEN, probe_seconds() - seat->used);
+    }
     seat->used = probe_seconds();
     const bool fine = buffer_append(&job->unread.text, told.text ? told.text : "", told.n_bytes) &&
                       (!told.has_report || add_report(job, &told.report));
@@ -374,6 +378,17 @@ static bool goes_on(void *user, uint64_t done, uint64_t total) {
     (void)done, (void)total;
     const struct seat *const seat = user;
     return !atomic_load(seat->stopping) && (!seat->job || !atomic_load(&seat->job->cancelled));
+}
+
+static size_t longest_token(const struct octet_model *model) {
+    size_t longest = 4; // one that stands for an unknown character
+    for (size_t i = 0; i < octet_n_tokens(model); i++) {
+        const char *bytes;
+        size_t n = 0;
+        octet_token_bytes(model, (int32_t)i, true, &bytes, &n);
+        if (n > longest) longest = n;
+    }
+    return longest;
 }
 
 static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
@@ -422,6 +437,7 @@ enum octet_status lane_open(const struct lane_options *options, struct mailbox *
         lane->name ? octet_model_open(options->path, &model_options, &lane->model, err)
                    : octet_fail_memory(err, "a name", 0);
     if (status == OCTET_OK) status = open_seats(lane, err);
+    if (status == OCTET_OK) lane->longest_token = longest_token(lane->model);
     if (status == OCTET_OK) {
         lane->has_thread = pthread_create(&lane->thread, NULL, run, lane) == 0;
         if (!lane->has_thread) status = octet_fail(err, OCTET_EMEM, "no thread for a model");
@@ -464,6 +480,9 @@ void lane_close(struct lane *lane) {
 const char *lane_name(const struct lane *lane) { return lane->name; }
 const struct octet_model *lane_model(const struct lane *lane) { return lane->model; }
 int32_t lane_n_ctx(const struct lane *lane) { return lane->n_ctx; }
+size_t lane_most_bytes(const struct lane *lane) {
+    return (size_t)lane->n_ctx * lane->longest_token;
+}
 time_t lane_modified(const struct lane *lane) { return lane->modified; }
 int32_t lane_n_seats(const struct lane *lane) { return lane->options.n_seats; }
 
@@ -482,8 +501,8 @@ enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_e
     if (job->prompt.n == 0) return octet_fail(err, OCTET_EARG, "the prompt is empty");
     if (job->prompt.n >= (size_t)lane->n_ctx)
         return octet_fail(err, OCTET_ECONTEXT,
-                          "the prompt has %zu tokens, and the context of this server holds %d with "
-                          "the answer (context_length_exceeded)",
+                          "the prompt has at least %zu tokens, and the context of this server "
+                          "holds %d with the answer (context_length_exceeded)",
                           job->prompt.n, lane->n_ctx);
     pthread_mutex_lock(&lane->lock);
     // Who waits while a seat is free does not count as waiting: the thread is on its way to them.

@@ -24,6 +24,19 @@ struct lane_options {
     uint64_t cache_disk;      // bytes there
 };
 
+/* What is timed, in histograms. */
+enum lane_time {
+    LANE_QUEUE,   // until a request has a seat
+    LANE_PREFILL, // from there to the first token
+    LANE_FIRST,   // both
+    LANE_TOKEN,   // from a token to the next
+    N_LANE_TIMES,
+};
+struct lane_times {
+    uint64_t counts[LANE_BUCKETS]; // see lane_bucket_s
+    double sum;
+};
+
 /* Counted since the start. */
 struct lane_stats {
     uint64_t n_jobs, n_cancelled, n_failed, n_refused;
@@ -31,8 +44,7 @@ struct lane_stats {
     double prefill_s, decode_s; // of steps; those that do both count as decoding
     size_t n_active, n_waiting;
     struct octet_cache_info cache;
-    uint64_t ttft[LANE_BUCKETS], gap[LANE_BUCKETS]; // counts, see lane_bucket_s
-    double ttft_sum, gap_sum;
+    struct lane_times times[N_LANE_TIMES];
 };
 
 /* What its jobs are told goes through MAIL. */
@@ -44,6 +56,7 @@ void lane_close(struct lane *lane);
 const char *lane_name(const struct lane *lane);
 const struct octet_model *lane_model(const struct lane *lane);
 int32_t lane_n_ctx(const struct lane *lane);
+size_t lane_most_bytes(const struct lane *lane); // a text of that many does not fit the context
 time_t lane_modified(const struct lane *lane); // when its file was written last
 int32_t lane_n_seats(const struct lane *lane);
 void lane_get_stats(struct lane *lane, struct lane_stats *out);

@@ -158,8 +158,9 @@ static void post_completion(void *user, struct exchange *exchange) {
 
 static void read_chunks(struct body *body, struct hole *hole) {
     size_t i;
-    const json_t *chunk;
-    json_array_foreach(body_get(body, "input_extra"), i, chunk) {
+    const json_t *chunk, *const chunks = body_get(body, "input_extra");
+    if (chunks && !json_is_array(chunks)) body_complain(body, "'input_extra' is not a list");
+    json_array_foreach(chunks, i, chunk) {
         const char *const text = json_string_value(json_object_get(chunk, "text"));
         const char *const name = json_string_value(json_object_get(chunk, "filename"));
         if (!text)

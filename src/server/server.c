@@ -47,17 +47,17 @@ static bool is_below(const char *path, const char *folder) {
     return strncmp(path, folder, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
+static json_t *error_json(const char *path, int status, const char *text) {
+    if (is_below(path, "/api")) return json_pack("{s:s}", "error", text);
+    if (is_below(path, "/v1/messages")) return anthropic_error(status, text);
+    return json_pack("{s:{s:s, s:s, s:n, s:i}}", "error", "message", text, "type",
+                     strstr(text, "context_length_exceeded") ? "exceed_context_size_error"
+                                                             : error_type(status),
+                     "param", "code", status);
+}
+
 static char *error_body(const char *path, int status, const char *text) {
-    json_t *json;
-    if (is_below(path, "/api"))
-        json = json_pack("{s:s}", "error", text);
-    else if (is_below(path, "/v1/messages"))
-        json = anthropic_error(status, text);
-    else
-        json = json_pack("{s:{s:s, s:s, s:n, s:i}}", "error", "message", text, "type",
-                         strstr(text, "context_length_exceeded") ? "exceed_context_size_error"
-                                                                 : error_type(status),
-                         "param", "code", status);
+    json_t *const json = error_json(path, status, text);
     char *const dumped = json ? json_dumps(json, JSON_COMPACT) : NULL;
     char *const copy = dumped ? mem_strdup(dumped, strlen(dumped)) : NULL;
     free(dumped);
@@ -84,6 +84,17 @@ void server_reply_json(struct exchange *exchange, int status, json_t *json) {
     else
         exchange_error(exchange, 500, "out of memory");
     free(text);
+}
+
+void server_refuse_overflow(struct exchange *exchange, const char *text, size_t n_prompt,
+                            int32_t n_ctx) {
+    json_t *const json = error_json(exchange_path(exchange), 400, text);
+    json_t *const error = json_object_get(json, "error");
+    json_t *const counts = json_pack("{s:I, s:i}", "n_prompt_tokens", (json_int_t)n_prompt,
+                                     "n_ctx", n_ctx);
+    json_object_update(error, counts); // where the error is no object, the text has them
+    json_decref(counts);
+    server_reply_json(exchange, 400, json);
 }
 
 /* ---- Models ---------------------------------------------------------------------------------- */

@@ -43,6 +43,9 @@ bool server_is_quiet(const struct server *server);
 
 /* JSON as the answer; takes it over. */
 void server_reply_json(struct exchange *exchange, int status, json_t *json);
+/* 400 with TEXT, and both counts where the dialect's errors have room for them. */
+void server_refuse_overflow(struct exchange *exchange, const char *text, size_t n_prompt,
+                            int32_t n_ctx);
 /* 400, 404, 503 or 500 by the status. */
 int server_http_status(enum octet_status status);
 

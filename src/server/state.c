@@ -91,16 +91,16 @@ static const struct metric metrics[] = {
 };
 
 static void add_histogram(struct buffer *text, const char *name, const char *model,
-                          const uint64_t *buckets, double sum) {
+                          const struct lane_times *times) {
     uint64_t n = 0;
     for (size_t i = 0; i < LANE_BUCKETS; i++) {
-        n += buckets[i];
+        n += times->counts[i];
         if (i + 1 < LANE_BUCKETS)
             add(text, "%s_bucket{model=\"%s\",le=\"%g\"} %llu\n", name, model, lane_bucket_s(i),
                 (unsigned long long)n);
     }
     add(text, "%s_bucket{model=\"%s\",le=\"+Inf\"} %llu\n", name, model, (unsigned long long)n);
-    add(text, "%s_sum{model=\"%s\"} %.6f\n", name, model, sum);
+    add(text, "%s_sum{model=\"%s\"} %.6f\n", name, model, times->sum);
     add(text, "%s_count{model=\"%s\"} %llu\n", name, model, (unsigned long long)n);
 }
 
@@ -118,15 +118,15 @@ static void get_metrics(void *user, struct exchange *exchange) {
                 m->value(&stats));
         }
     }
-    static const char *const names[] = {"octet_time_to_first_token_seconds",
-                                        "octet_time_per_token_seconds"};
-    for (size_t k = 0; k < 2; k++) {
+    static const char *const names[N_LANE_TIMES] = {
+        "octet_queue_seconds", "octet_prefill_seconds", "octet_time_to_first_token_seconds",
+        "octet_time_per_token_seconds"};
+    for (size_t k = 0; k < N_LANE_TIMES; k++) {
         add(&text, "# TYPE %s histogram\n", names[k]);
         for (size_t i = 0; i < n; i++) {
             struct lane *const lane = server_lane(server, i);
             lane_get_stats(lane, &stats);
-            add_histogram(&text, names[k], lane_name(lane), k == 0 ? stats.ttft : stats.gap,
-                          k == 0 ? stats.ttft_sum : stats.gap_sum);
+            add_histogram(&text, names[k], lane_name(lane), &stats.times[k]);
         }
     }
     add(&text, "# TYPE octet_exchanges gauge\noctet_exchanges %zu\n",
