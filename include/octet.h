@@ -136,6 +136,11 @@ struct octet_model_info {
 enum octet_status octet_model_open(const char *path, const struct octet_model_options *options,
                                    struct octet_model **out, struct octet_err *err);
 void octet_model_close(struct octet_model *model);
+/* Reads all weights into memory now, where tokens would do so as they need them. Whether they stay
+ * is the system's business: a file larger than memory gains nothing. PROGRESS (bytes) may be NULL.
+ */
+enum octet_status octet_model_warm(struct octet_model *model, octet_progress_fn progress,
+                                   void *user, struct octet_err *err);
 void octet_model_get_info(const struct octet_model *model, struct octet_model_info *out);
 
 /* ---- Text -------------------------------------------------------------------------------------
@@ -255,6 +260,16 @@ enum octet_status octet_session_open(struct octet_model *model,
                                      const struct octet_session_options *options,
                                      struct octet_session **out, struct octet_err *err);
 void octet_session_close(struct octet_session *session);
+
+/* Most bytes that one such session and its model take, before any is opened. */
+struct octet_memory {
+    uint64_t weights;   // of the file, in the page cache and shared by all its readers
+    uint64_t kv;        // full context
+    uint64_t workspace; // of a step of prefill_chunk tokens; one for all sessions of a model
+};
+enum octet_status octet_memory_plan(const struct octet_model *model,
+                                    const struct octet_session_options *options,
+                                    struct octet_memory *out, struct octet_err *err);
 
 /* Makes the session hold exactly these tokens, reusing the longest prefix it has, and leaves the
  * logits of the last one. ECONTEXT: more tokens than n_ctx; nothing changed. ENUMERIC: NaN or

@@ -291,8 +291,65 @@ static void test_ring_refuses_positions_it_has_overwritten(void **state) {
     kv_close(&kv);
 }
 
+struct warming {
+    uint64_t done, total;
+    int calls, cancel_at; // 0: never
+};
+
+static bool on_warm(void *user, uint64_t done, uint64_t total) {
+    struct warming *w = user;
+    assert_true(done > w->done && done <= total);
+    w->done = done;
+    w->total = total;
+    return ++w->calls != w->cancel_at;
+}
+
+static void test_warming_reads_the_whole_file(void **state) {
+    (void)state;
+    struct octet_err err;
+    struct octet_model_info info;
+    octet_model_get_info(mistral, &info);
+    struct warming w = {0};
+    assert_int_equal(octet_model_warm(mistral, on_warm, &w, &err), OCTET_OK);
+    assert_int_equal(w.done, info.file_bytes);
+    assert_int_equal(w.total, info.file_bytes);
+    assert_int_equal(octet_model_warm(mistral, NULL, NULL, NULL), OCTET_OK);
+    w = (struct warming){.cancel_at = 1};
+    assert_int_equal(octet_model_warm(mistral, on_warm, &w, &err), OCTET_ECANCELLED);
+    assert_int_equal(w.calls, 1);
+}
+
+static void test_planned_memory_is_what_a_session_takes(void **state) {
+    (void)state;
+    struct octet_err err;
+    struct octet_model_info info;
+    octet_model_get_info(mistral, &info);
+    uint64_t last = UINT64_MAX;
+    for (int32_t chunk = 64; chunk >= 1; chunk /= 8) {
+        struct octet_session_options options = {.n_ctx = 200, .prefill_chunk = chunk};
+        struct octet_memory memory;
+        assert_int_equal(octet_memory_plan(mistral, &options, &memory, &err), OCTET_OK);
+        assert_int_equal(memory.weights, info.file_bytes);
+        struct octet_session *s;
+        assert_int_equal(octet_session_open(mistral, &options, &s, &err), OCTET_OK);
+        assert_int_equal(memory.kv, octet_session_kv_bytes(s));
+        octet_session_close(s);
+        assert_true(memory.workspace < last);
+        last = memory.workspace;
+    }
+    struct octet_memory memory;
+    struct octet_session_options options = {.n_ctx = info.n_ctx_train + 1};
+    assert_int_equal(octet_memory_plan(mistral, &options, &memory, &err), OCTET_EARG);
+    mem_fail_after(0);
+    const enum octet_status status = octet_memory_plan(mistral, NULL, &memory, &err);
+    mem_fail_after(SIZE_MAX);
+    assert_int_equal(status, OCTET_EMEM);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_warming_reads_the_whole_file),
+        cmocka_unit_test(test_planned_memory_is_what_a_session_takes),
         cmocka_unit_test(test_prefix_reuse_gives_the_same_bits),
         cmocka_unit_test(test_prompt_longer_than_the_context_changes_nothing),
         cmocka_unit_test(test_wrong_arguments_are_refused),

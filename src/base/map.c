@@ -108,6 +108,20 @@ void map_close(const uint8_t *bytes, size_t n_bytes) {
     munmap((void *)(uintptr_t)bytes, n_bytes);
 }
 
+/* Linux 5.14; older headers lack it, older kernels refuse it. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+void map_populate(const uint8_t *bytes, size_t n_bytes, size_t next_bytes) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)bytes;
+    void *const first = (void *)(start / page * page);
+    const size_t n = n_bytes + start % page;
+    if (next_bytes > 0) madvise((uint8_t *)first + n / page * page, next_bytes, MADV_WILLNEED);
+    if (madvise(first, n, MADV_POPULATE_READ) == 0) return;
+    for (size_t i = 0; i < n_bytes; i += page) (void)*(const volatile uint8_t *)(bytes + i);
+}
+
 static void write_stderr(const char *text) {
     size_t n = strlen(text);
     while (n > 0) {

@@ -7,6 +7,9 @@
 /* Maps all of PATH. Empty files and non-regular ones are refused. */
 enum octet_status map_open(const char *path, const uint8_t **bytes, size_t *n_bytes,
                            struct octet_err *err);
+/* Brings a part of a mapping into memory and the page table, so that reading it later waits for
+ * nothing. NEXT_BYTES behind it are asked of the disk meanwhile. */
+void map_populate(const uint8_t *bytes, size_t n_bytes, size_t next_bytes);
 void map_close(const uint8_t *bytes, size_t n_bytes);
 
 #endif

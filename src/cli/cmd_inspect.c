@@ -14,7 +14,7 @@
 #include "cli/progress.h"
 #include "cli/terminal.h"
 
-enum { VALUE_BYTES = 1 << 16, SHOWN_COLUMNS = 60, MAX_TYPES = 64 };
+enum { VALUE_BYTES = 1 << 16, SHOWN_COLUMNS = 60, MAX_TYPES = 64, DEFAULT_CTX = 4096 };
 
 struct inspect_args {
     bool tensors, json, check;
@@ -36,6 +36,7 @@ struct type_sum {
 
 struct inspection {
     struct inspect_args args;
+    struct session_args session_args;
     const char *path;
     struct octet_file *file;
     char *value; // (VALUE_BYTES)
@@ -45,7 +46,9 @@ struct inspection {
     struct octet_model_info info;
     struct octet_err why_not;
     struct machine machine;
-    uint64_t kv_full; // bytes of a cache for the whole context
+    uint64_t kv_full; // bytes of an f16 cache for the whole context
+    struct octet_memory memory; // of a session as asked for
+    int32_t n_ctx;
 };
 
 /* ---- Gathering ------------------------------------------------------------------------------- */
@@ -63,16 +66,32 @@ static void sum_types(struct inspection *inspection) {
     }
 }
 
-static void make_plan(struct inspection *inspection) {
+static enum octet_status plan_memory(struct inspection *inspection, struct octet_model *model,
+                                     struct octet_err *err) {
+    const struct session_args *const args = &inspection->session_args;
+    struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
+    options.n_ctx = inspection->n_ctx = args->n_ctx;
+    options.prefill_chunk = args->prefill_chunk;
+    options.kv_type = (enum octet_kv_type)args->kv_type;
+    if (args->n_ctx == 0) { // what a session would take, to be told
+        const int32_t trained = inspection->info.n_ctx_train;
+        options.n_ctx = inspection->n_ctx = trained < DEFAULT_CTX ? trained : DEFAULT_CTX;
+    }
+    return octet_memory_plan(model, &options, &inspection->memory, err);
+}
+
+static enum octet_status make_plan(struct inspection *inspection, struct octet_err *err) {
     struct octet_model *model;
     const struct octet_model_options options = OCTET_MODEL_OPTIONS_DEFAULTS;
     inspection->runs = octet_model_open(inspection->path, &options, &model,
                                         &inspection->why_not) == OCTET_OK;
-    if (!inspection->runs) return;
+    if (!inspection->runs) return OCTET_OK;
     octet_model_get_info(model, &inspection->info);
     // Only the numbers outlive the model.
     inspection->info.name = inspection->info.arch = inspection->info.isa = "";
+    const enum octet_status status = plan_memory(inspection, model, err);
     octet_model_close(model);
+    if (status != OCTET_OK) return status;
     const struct octet_model_info *const info = &inspection->info;
     inspection->kv_full = info->kv_bytes_per_token * (uint64_t)info->n_ctx_train;
     struct machine *const machine = &inspection->machine;
@@ -80,6 +99,12 @@ static void make_plan(struct inspection *inspection) {
     machine->ram_available = probe_ram_available();
     struct octet_err ignored; // an unknown speed is shown as such
     probe_read_bandwidth(cpu_count(), &machine->memory_speed, &ignored);
+    return OCTET_OK;
+}
+
+static uint64_t peak_bytes(const struct inspection *inspection) {
+    const struct octet_memory *const memory = &inspection->memory;
+    return memory->weights + memory->kv + memory->workspace;
 }
 
 static double decode_limit(const struct inspection *inspection) {
@@ -146,6 +171,12 @@ static void print_plan(const struct inspection *inspection) {
     output_printf("  KV cache (f16)       %s per 1000 tokens, %s for all %d\n",
                   output_bytes(1000 * (double)info->kv_bytes_per_token, a),
                   output_bytes((double)inspection->kv_full, b), info->n_ctx_train);
+    const struct octet_memory *const memory = &inspection->memory;
+    output_printf("  peak memory          %s with a context of %d tokens in use: %s weights, ",
+                  output_bytes((double)peak_bytes(inspection), a), inspection->n_ctx,
+                  output_bytes((double)memory->weights, b));
+    output_printf("%s KV cache, %s workspace\n", output_bytes((double)memory->kv, a),
+                  output_bytes((double)memory->workspace, b));
     const enum plan_fit fit = plan_fit(machine, info->file_bytes, inspection->kv_full);
     output_printf("  memory               %s of %s free: %s with the whole context\n",
                   output_bytes((double)machine->ram_available, a),
@@ -226,7 +257,11 @@ static json_t *plan_json(const struct inspection *inspection) {
     const struct octet_model_info *const info = &inspection->info;
     const struct machine *const machine = &inspection->machine;
     const enum plan_fit fit = plan_fit(machine, info->file_bytes, inspection->kv_full);
-    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "runs", 1,
+    return json_pack("{s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}",
+                     "runs", 1, "context_tokens", (int)inspection->n_ctx, "peak_bytes",
+                     (json_int_t)peak_bytes(inspection), "kv_bytes",
+                     (json_int_t)inspection->memory.kv, "workspace_bytes",
+                     (json_int_t)inspection->memory.workspace,
                      "weight_bytes", (json_int_t)info->file_bytes, "decode_bytes",
                      (json_int_t)info->decode_bytes, "kv_bytes_per_token",
                      (json_int_t)info->kv_bytes_per_token, "kv_bytes_full_context",
@@ -271,7 +306,7 @@ static int inspect(struct inspection *inspection) {
         if (status != OPTIONS_RUN) return status;
     }
     sum_types(inspection);
-    make_plan(inspection);
+    if (make_plan(inspection, &err) != OCTET_OK) return output_failure(&err);
     const int status = inspection->args.json ? print_json(inspection) : print_text(inspection);
     if (inspection->args.check && !inspection->args.json) {
         output_printf("\nchecked: all weights are numbers\n");
@@ -285,9 +320,10 @@ static int inspect_command(const struct command *command, int argc, char **argv)
     const struct option_group groups[] = {
         {"Options", rows, sizeof rows / sizeof rows[0], &inspection.args, &defaults,
          sizeof defaults},
+        options_session_group(&inspection.session_args),
     };
     struct arguments arguments;
-    int status = options_parse(command, groups, 1, argc, argv, 1, 1, &arguments);
+    int status = options_parse(command, groups, 2, argc, argv, 1, 1, &arguments);
     if (status != OPTIONS_RUN) return status;
     inspection.path = arguments.items[0];
     status = inspect(&inspection);
@@ -301,10 +337,11 @@ const struct command cmd_inspect = {
     .summary = "what a model file holds and what running it takes",
     .usage = "FILE [options]",
     .about = "Prints the metadata and the weights of a GGUF file, and what this machine makes of "
-             "it: memory for weights and KV cache, whether they fit, and the decode speed that "
-             "the measured memory bandwidth allows. For a split file name its first part.",
+             "it: the memory that a session takes at most, whether that fits, and the decode speed "
+             "that the measured memory bandwidth allows. Session options change that plan and "
+             "nothing else. For a split file name its first part.",
     .examples = "  octet inspect model.gguf\n"
                 "  octet inspect --tensors --check model-00001-of-00005.gguf\n"
-                "  octet inspect --json model.gguf\n",
+                "  octet inspect --json -c 2048 --kv q8_0 model.gguf\n",
     .run = inspect_command,
 };

@@ -11,6 +11,7 @@
 #include "cli/keys.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "server/server.h"
 
 enum { MAX_MODELS = 16 };
@@ -19,7 +20,7 @@ struct serve_args {
     struct text_list models, origins, names;
     const char *host, *key_file, *cache_dir;
     int32_t port, n_ctx, kv_type, n_threads, n_seats, n_queue, cache_mb, cache_disk_mb;
-    bool quiet;
+    bool quiet, warm;
 };
 
 static const struct option_row rows[] = {
@@ -51,6 +52,8 @@ static const struct option_row rows[] = {
      "keep them there too, so that a restart finds them; holds what prompts said, if not in words"},
     {"cache-disk", 0, OPTION_INT, "MB", offsetof(struct serve_args, cache_disk_mb), 0, INT32_MAX,
      false, "most that each model may take of that folder"},
+    {"warm", 0, OPTION_FLAG, NULL, offsetof(struct serve_args, warm), 0, 0, false,
+     "read all weights into memory before the first request"},
     {"quiet", 'q', OPTION_FLAG, NULL, offsetof(struct serve_args, quiet), 0, 0, false,
      "no line on stderr per request"},
 };
@@ -91,7 +94,8 @@ static uint64_t cache_bytes(const struct serve_args *args) {
     return available > taken ? (available - taken) / 4 / args->models.n : 0;
 }
 
-static int name_models(const struct serve_args *args, struct lane_options *models, char **names) {
+static int name_models(const struct serve_args *args, struct progress *progress,
+                       struct lane_options *models, char **names) {
     if (args->models.n > MAX_MODELS) return output_error("at most %d models", MAX_MODELS);
     for (size_t i = 0; i < args->models.n; i++) {
         models[i] = (struct lane_options){.n_threads = args->n_threads,
@@ -101,7 +105,9 @@ static int name_models(const struct serve_args *args, struct lane_options *model
                                           .n_queue = args->n_queue,
                                           .cache_ram = cache_bytes(args),
                                           .cache_folder = args->cache_dir,
-                                          .cache_disk = (uint64_t)args->cache_disk_mb * 1000000};
+                                          .cache_disk = (uint64_t)args->cache_disk_mb * 1000000,
+                                          .warm = args->warm ? progress_step : NULL,
+                                          .warm_user = progress};
         if (!name_model(args->models.items[i], &models[i], &names[i]))
             return output_error("out of memory");
         for (size_t k = 0; k < i; k++)
@@ -115,7 +121,9 @@ static int name_models(const struct serve_args *args, struct lane_options *model
 /* ---- Running --------------------------------------------------------------------------------- */
 
 static void on_loaded(void *user, const char *name, const char *chat_problem) {
-    (void)user;
+    struct progress *const progress = user;
+    progress_close(progress);
+    progress_open(progress, "reading weights", PROGRESS_BYTES); // of the next model
     fprintf(stderr, "octet serve: %s is ready\n", name);
     if (chat_problem)
         fprintf(stderr, "octet serve: %s: chats are written in a built-in format, not by the "
@@ -123,7 +131,7 @@ static void on_loaded(void *user, const char *name, const char *chat_problem) {
 }
 
 static int serve(const struct serve_args *args, const struct lane_options *models,
-                 const struct keys *keys) {
+                 const struct keys *keys, struct progress *progress) {
     const struct server_options options = {
         .host = args->host,
         .port = args->port,
@@ -137,6 +145,7 @@ static int serve(const struct serve_args *args, const struct lane_options *model
         .n_names = args->names.n,
         .quiet = args->quiet,
         .loaded = on_loaded,
+        .user = progress,
     };
     struct octet_err err;
     struct server *running;
@@ -161,12 +170,14 @@ static int run(const struct command *command, int argc, char **argv) {
     struct keys keys = {0};
     int status = options_parse(command, &group, 1, argc, argv, 0, 0, &arguments);
     if (status != OPTIONS_RUN) return status;
-    status = name_models(&args, models, names);
+    struct progress progress;
+    progress_open(&progress, "reading weights", PROGRESS_BYTES);
+    status = name_models(&args, &progress, models, names);
     if (status == OPTIONS_RUN && args.key_file) status = keys_read(args.key_file, &keys);
     if (status == OPTIONS_RUN && !args.key_file && !host_is_loopback(args.host))
         fputs("octet serve: anybody who reaches this address may use it; consider "
               "--api-key-file\n", stderr);
-    if (status == OPTIONS_RUN) status = serve(&args, models, &keys);
+    if (status == OPTIONS_RUN) status = serve(&args, models, &keys, &progress);
     for (size_t i = 0; i < MAX_MODELS; i++) mem_free(names[i]);
     keys_free(&keys);
     options_free(&group, 1);

@@ -4,16 +4,20 @@
 
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/terminal.h"
 
 static const struct option_row model_rows[] = {
     {"model", 'm', OPTION_TEXT, "FILE", offsetof(struct model_args, path), 0, 0, true,
      "GGUF file, or the first part of a split one"},
     {"threads", 't', OPTION_INT, "N", offsetof(struct model_args, n_threads), 0, 1024, false,
      "threads to compute with; 0: one per core. The result does not depend on it"},
+    {"warm", 0, OPTION_FLAG, NULL, offsetof(struct model_args, warm), 0, 0, false,
+     "read all weights into memory first, rather than as the first tokens need them"},
 };
 
 struct option_group options_model_group(struct model_args *target) {
-    static const struct model_args defaults = {NULL, 0};
+    static const struct model_args defaults = {NULL, 0, false};
     return (struct option_group){"Model", model_rows, sizeof model_rows / sizeof model_rows[0],
                                  target,  &defaults,  sizeof defaults};
 }
@@ -84,11 +88,22 @@ struct option_group options_sampling_group(struct sampling_args *target) {
         target,     &defaults,     sizeof defaults};
 }
 
+static int warm_model(struct octet_model *model) {
+    struct progress progress;
+    struct octet_err err;
+    progress_open(&progress, "reading weights", PROGRESS_BYTES);
+    terminal_catch_interrupt();
+    const enum octet_status status = octet_model_warm(model, progress_step, &progress, &err);
+    terminal_release_interrupt();
+    progress_close(&progress);
+    return status == OCTET_OK ? OPTIONS_RUN : output_failure(&err);
+}
+
 int options_open_model(const struct model_args *args, bool vocab_only, struct octet_model **out) {
     struct octet_model_options options = OCTET_MODEL_OPTIONS_DEFAULTS;
     options.n_threads = args->n_threads;
     options.vocab_only = vocab_only;
     struct octet_err err;
     if (octet_model_open(args->path, &options, out, &err) != OCTET_OK) return output_failure(&err);
-    return OPTIONS_RUN;
+    return args->warm && !vocab_only ? warm_model(*out) : OPTIONS_RUN;
 }

@@ -76,6 +76,7 @@ const char *options_nearest(const char *word, const char *const *names, size_t n
 struct model_args {
     const char *path;
     int32_t n_threads; // 0: one per core
+    bool warm;
 };
 
 struct session_args {
@@ -94,7 +95,7 @@ struct option_group options_model_group(struct model_args *target);
 struct option_group options_session_group(struct session_args *target);
 struct option_group options_sampling_group(struct sampling_args *target);
 
-/* Opens the model, its time on progress and errors told; OPTIONS_RUN or an exit status. */
+/* Opens the model, warm if so asked, with errors told; OPTIONS_RUN or an exit status. */
 int options_open_model(const struct model_args *args, bool vocab_only, struct octet_model **out);
 
 #endif

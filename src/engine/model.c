@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/map.h"
 #include "base/mem.h"
 
-enum { MAX_THREADS = 256 };
+enum { MAX_THREADS = 256, WARM_STEP_BYTES = 32 << 20 };
 
 static enum octet_status open_compute(struct octet_model *model, int32_t n_threads,
                                       struct octet_err *err) {
@@ -80,6 +81,24 @@ void octet_model_close(struct octet_model *model) {
     pthread_mutex_destroy(&model->lock);
     pthread_mutex_destroy(&model->trie_lock);
     mem_free(model);
+}
+
+enum octet_status octet_model_warm(struct octet_model *model, octet_progress_fn progress,
+                                   void *user, struct octet_err *err) {
+    uint64_t total = 0, done = 0;
+    for (size_t i = 0; i < model->file->n_parts; i++) total += model->file->parts[i].n_bytes;
+    for (size_t i = 0; i < model->file->n_parts; i++) {
+        const struct gguf_part *part = &model->file->parts[i];
+        for (size_t at = 0; at < part->n_bytes; at += WARM_STEP_BYTES) {
+            size_t n = part->n_bytes - at < WARM_STEP_BYTES ? part->n_bytes - at : WARM_STEP_BYTES;
+            size_t left = part->n_bytes - at - n;
+            map_populate(part->bytes + at, n, left < WARM_STEP_BYTES ? left : WARM_STEP_BYTES);
+            done += n;
+            if (progress && !progress(user, done, total))
+                return octet_fail(err, OCTET_ECANCELLED, "cancelled");
+        }
+    }
+    return OCTET_OK;
 }
 
 const struct vocab *octet_model_vocab(const struct octet_model *model) { return model->vocab; }

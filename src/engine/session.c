@@ -91,6 +91,30 @@ void octet_session_close(struct octet_session *s) {
     mem_free(s);
 }
 
+enum octet_status octet_memory_plan(const struct octet_model *model,
+                                    const struct octet_session_options *options,
+                                    struct octet_memory *out, struct octet_err *err) {
+    static const struct octet_session_options defaults = OCTET_SESSION_OPTIONS_DEFAULTS;
+    if (!options) options = &defaults;
+    *out = (struct octet_memory){0};
+    struct octet_session s = {0};
+    const struct shape *shape = &model->m.shape;
+    enum octet_status status = check_options(model, options, &s, err);
+    if (status == OCTET_OK)
+        status = kv_open(&s.kv, shape, s.n_ctx, s.chunk, options->kv_type, err);
+    if (status != OCTET_OK) return status;
+    struct step step;
+    size_t n_bytes = step_layout(&step, &model->m, s.chunk, pool_n_threads(model->pool), NULL);
+    if (n_bytes == SIZE_MAX) status = octet_fail_memory(err, "activations", n_bytes);
+    for (size_t i = 0; i < model->file->n_parts; i++)
+        out->weights += model->file->parts[i].n_bytes;
+    out->kv = octet_session_kv_bytes(&s);
+    // Logits: of the step and of the session.
+    out->workspace = n_bytes + 2 * shape->n_vocab * sizeof(float);
+    kv_close(&s.kv);
+    return status;
+}
+
 /* ---- Planning ---------------------------------------------------------------------------------
  */
 

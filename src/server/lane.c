@@ -436,6 +436,8 @@ enum octet_status lane_open(const struct lane_options *options, struct mailbox *
     enum octet_status status =
         lane->name ? octet_model_open(options->path, &model_options, &lane->model, err)
                    : octet_fail_memory(err, "a name", 0);
+    if (status == OCTET_OK && options->warm)
+        status = octet_model_warm(lane->model, options->warm, options->warm_user, err);
     if (status == OCTET_OK) status = open_seats(lane, err);
     if (status == OCTET_OK) lane->longest_token = longest_token(lane->model);
     if (status == OCTET_OK) {

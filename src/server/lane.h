@@ -22,6 +22,8 @@ struct lane_options {
     uint64_t cache_ram;    // bytes of the prefix cache
     const char *cache_folder; // keeps it between runs; NULL: nothing does
     uint64_t cache_disk;      // bytes there
+    octet_progress_fn warm;   // told while weights are read at the start; NULL: they are not
+    void *warm_user;
 };
 
 /* What is timed, in histograms. */

@@ -71,6 +71,8 @@ expect_json bench_float_weights_have_their_ceiling \
 
 run "$OCTET" bench -m "$model" --prompt 0 --gen 4 -r 1; expect_stdout bench_table decode
 expect_stdout bench_table_tells_ceilings 'memory reads'
+run "$OCTET" bench -m "$model" --warm --prompt 4 --gen 0 -r 1 --no-ceilings
+expect_stdout bench_warm prefill
 run "$OCTET" bench -m "$model" --prompt 64 -c 16 --no-ceilings
 expect_failure bench_context_too_small context
 for list in 1,x , 1, -1 99999999999; do

@@ -16,6 +16,16 @@ expect_json inspect_json \
     "all(k in j for k in 'file bytes metadata types tensors plan'.split())" True
 expect_json inspect_sizes_agree 'j["bytes"] >= sum(t["bytes"] for t in j["tensors"]) > 0' True
 expect_json inspect_plan 'j["plan"]["runs"] and j["plan"]["decode_bytes"] > 0' True
+peak='j["plan"]["peak_bytes"] - j["bytes"] - j["plan"]["kv_bytes"] - j["plan"]["workspace_bytes"]'
+expect_json inspect_peak_is_the_sum "$peak" 0
+rows=$(json "$TMP/out" 'j["plan"]["workspace_bytes"]')
+run "$OCTET" inspect --json -c 256 --prefill-chunk 16 "$model"
+kv=$(json "$TMP/out" 'j["plan"]["kv_bytes"]')
+run "$OCTET" inspect --json -c 256 --kv f32 --prefill-chunk 16 "$model"
+expect_json inspect_plan_of_options \
+    "j['plan']['context_tokens'] == 256 and j['plan']['kv_bytes'] == 2 * $kv" True
+expect_json inspect_small_chunks_need_less "j['plan']['workspace_bytes'] < $rows" True
+run "$OCTET" inspect -c 100000000 "$model"; expect_failure inspect_context_too_large context
 printf 'GGUF\3\0\0\0' >"$TMP/short.gguf"
 run "$OCTET" inspect "$TMP/short.gguf"; expect_failure inspect_refuses_cut_header short.gguf
 

@@ -14,7 +14,7 @@ python3 tests/serve/check.py "$OCTET" "$model" "$TMP/slow.gguf" "$TMP" || n_fail
 python3 tests/serve/check_cache.py "$OCTET" "$model" "$TMP" || n_failed=$((n_failed + 1))
 
 # ---- octet compare asks octet serve --------------------------------------------------------------
-"$OCTET" serve -m "$model" --port 0 -q 2>"$TMP/serve.log" &
+"$OCTET" serve -m "$model" --port 0 -q --warm 2>"$TMP/serve.log" &
 for _ in $(seq 100); do grep -q http:// "$TMP/serve.log" && break; sleep 0.1; done
 url=$(grep -o 'http://.*' "$TMP/serve.log")
 printf 'id: t/x\nlanguage: python\nprompt: Go on.\nentry: f\ncalls:\n  - {args: [1], expect: 1}\n' \
