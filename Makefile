@@ -156,7 +156,7 @@ $(BUILD)/liboctet.so: $(call lib_obj,$(BUILD)) src/liboctet.map
 GRAMMARS := $(BUILD)/liboctet-grammars.so
 grammars: $(GRAMMARS) ## parsers of eight languages for octet compare (needs npm and a network)
 $(GRAMMARS): tools/grammars.sh tools/grammars.lock
-	$(call say,GET,$@)CC=$(CC) tools/grammars.sh $@
+	$(call say,GET,$@)CC="$(CC)" tools/grammars.sh $@
 
 # ---- Checks --------------------------------------------------------------------------------------
 check: ## everything a change must pass; ends with "N passed, N failed"
