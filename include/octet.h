@@ -285,6 +285,7 @@ size_t octet_session_reuse(struct octet_session *session, const int32_t *tokens,
 struct octet_span {
     const int32_t *tokens;
     size_t n;
+    size_t n_logits; // of the last positions, computed together; 0: 1
 };
 enum octet_status octet_sessions_sync(struct octet_session *const *sessions,
                                       const struct octet_span *spans, size_t n_sessions,
@@ -298,6 +299,9 @@ enum octet_status octet_session_score(struct octet_session *session, const int32
                                       struct octet_err *err);
 
 const float *octet_session_logits(const struct octet_session *session); // (n_vocab), NULL if empty
+/* Those after the token at POSITION, of the positions asked for; NULL: not held. After a sync that
+ * asked for several the first is there; the first that would not be finite ends them. */
+const float *octet_session_logits_at(const struct octet_session *session, size_t position);
 size_t octet_session_length(const struct octet_session *session);       // tokens held
 int32_t octet_session_n_ctx(const struct octet_session *session);
 uint64_t octet_session_kv_bytes(const struct octet_session *session);
@@ -332,6 +336,51 @@ void octet_cache_get_info(const struct octet_cache *cache, struct octet_cache_in
 /* 64-bit FNV-1a over the bit patterns; start from OCTET_HASH_INIT or an earlier result. */
 #define OCTET_HASH_INIT UINT64_C(0xcbf29ce484222325)
 uint64_t octet_logits_hash(uint64_t hash, const float *logits, size_t n);
+
+/* ---- Drafting ---------------------------------------------------------------------------------
+ *
+ * Decoding several tokens in one step: a drafter guesses what follows, the step computes the logits
+ * after every guess too, and those that turn out right need no step of their own. The loop is that
+ * of plain decoding, with octet_drafter_sync in the place of octet_session_sync: the caller picks
+ * every token from the logits, which are the same bits, so the answer is the same, sampled or not.
+ * Speed alone depends on the guesses.
+ *
+ * Guesses come from the tokens so far (where their end occurred before; Saxena 2023) or from a
+ * smaller model (Leviathan et al. 2023). How many are worth their time is decided anew at each
+ * step, from how often guesses like these were right and from measured times of steps. */
+
+struct octet_drafter;
+
+struct octet_draft_options {
+    struct octet_model *model; // guesses; outlives the drafter. NULL: from the tokens so far
+    int32_t max_tokens;        // longest draft, up to 63; 0: 16
+    bool always;               // as many guesses as there are, worth their time or not
+};
+#define OCTET_DRAFT_OPTIONS_DEFAULTS                                                               \
+    { NULL, 0, false }
+
+struct octet_draft_stats {
+    uint64_t drafted, accepted; // tokens guessed and computed; of them, found right
+    uint64_t steps;             // computed to decode, with and without guesses
+};
+
+/* SESSION is used by nobody else until the drafter is closed, which comes first. EARG: the model
+ * has another vocabulary than the session's. */
+enum octet_status octet_drafter_open(struct octet_session *session,
+                                     const struct octet_draft_options *options,
+                                     struct octet_drafter **out, struct octet_err *err);
+void octet_drafter_close(struct octet_drafter *drafter);
+/* As octet_session_sync; the session may hold guesses after the tokens. */
+enum octet_status octet_drafter_sync(struct octet_drafter *drafter, const int32_t *tokens,
+                                     size_t n_tokens, struct octet_err *err);
+/* Several of one model in the same steps, as octet_sessions_sync. Those whose tokens were guessed
+ * take no part in them. */
+enum octet_status octet_drafters_sync(struct octet_drafter *const *drafters,
+                                      const struct octet_span *spans, size_t n_drafters,
+                                      struct octet_err *err);
+/* Those after the last of the tokens; NULL: none. */
+const float *octet_drafter_logits(const struct octet_drafter *drafter);
+void octet_drafter_get_stats(const struct octet_drafter *drafter, struct octet_draft_stats *out);
 
 /* ---- Sampling ---------------------------------------------------------------------------------
  */

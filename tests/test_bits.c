@@ -117,7 +117,7 @@ static void run_beside_others(struct octet_model *model, int32_t chunk, struct t
     for (size_t n = 0; n < N_TOKENS;) {
         n = chunk == WHOLE || n + (size_t)chunk > N_TOKENS ? N_TOKENS : n + (size_t)chunk;
         for (size_t i = 0; i < N_SESSIONS; i++)
-            spans[i] = (struct octet_span){ids[i], i == SUBJECT ? n : (n * (i + 1) + 7) / 8};
+            spans[i] = (struct octet_span){ids[i], i == SUBJECT ? n : (n * (i + 1) + 7) / 8, 1};
         if (octet_sessions_sync(sessions, spans, N_SESSIONS, &err) != OCTET_OK)
             fail_msg("%s", err.message);
         trace_position(t, n - 1, octet_session_logits(sessions[SUBJECT]));

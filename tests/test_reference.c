@@ -218,7 +218,7 @@ static void test_sessions_in_one_step_give_the_bits_of_each_alone(void **state) 
         struct octet_err err = {0};
         for (uint32_t j = 0; j < e.n_prompts; j++) {
             together[j] = open_session(model, OCTET_KV_F32, 16);
-            spans[j] = (struct octet_span){e.ids[j], e.n_tokens[j]};
+            spans[j] = (struct octet_span){e.ids[j], e.n_tokens[j], 1};
         }
         if (octet_sessions_sync(together, spans, e.n_prompts, &err) != OCTET_OK)
             fail_msg("%s", err.message);

@@ -128,7 +128,7 @@ static void test_wrong_arguments_are_refused(void **state) {
     assert_int_equal(octet_session_sync(s, bad, 2, &err), OCTET_EARG);
     assert_int_equal(octet_session_sync(s, beyond, 1, &err), OCTET_EARG);
     struct octet_session *twice[] = {s, s};
-    struct octet_span spans[] = {{tokens, 3}, {tokens, 4}};
+    struct octet_span spans[] = {{tokens, 3, 1}, {tokens, 4, 1}};
     assert_int_equal(octet_sessions_sync(twice, spans, 2, &err), OCTET_EARG);
     t = open_session(mixtral, 32, 0);
     struct octet_session *mixed[] = {s, t};
@@ -203,7 +203,7 @@ static void test_cancelled_prefill_can_be_taken_up_again(void **state) {
 static void test_several_sessions_in_one_step_equal_each_alone(void **state) {
     (void)state;
     struct octet_session *together[3], *alone = open_session(mixtral, 0, 0);
-    struct octet_span spans[3] = {{tokens, 61}, {tokens + 5, 1}, {tokens + 9, 33}};
+    struct octet_span spans[3] = {{tokens, 61, 1}, {tokens + 5, 1, 1}, {tokens + 9, 33, 1}};
     for (size_t i = 0; i < 3; i++) together[i] = open_session(mixtral, 0, 20);
     struct octet_err err;
     assert_int_equal(octet_sessions_sync(together, spans, 3, &err), OCTET_OK);

@@ -15,7 +15,7 @@ struct bench_list {
 };
 
 struct bench_args {
-    const char *depths, *batches, *csv;
+    const char *depths, *batches, *csv, *draft_text, *draft_prompt;
     int32_t n_prompt, n_gen, n_runs;
     uint64_t seed;
     bool json, no_ceilings;

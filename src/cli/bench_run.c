@@ -39,7 +39,7 @@ bool bench_plan(struct bench *bench) {
 static enum octet_status sync_to(struct bench *bench, size_t n, int32_t length,
                                  struct octet_err *err) {
     for (size_t i = 0; i < n; i++) {
-        bench->spans[i] = (struct octet_span){bench->tokens + i, (size_t)length};
+        bench->spans[i] = (struct octet_span){bench->tokens + i, (size_t)length, 1};
     }
     return octet_sessions_sync(bench->sessions, bench->spans, n, err);
 }

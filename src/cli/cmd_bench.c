@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/threads.h"
 #include "cli/bench.h"
+#include "cli/bench_draft.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 
@@ -29,6 +30,11 @@ static const struct option_row rows[] = {
      "append a line per test to FILE"},
     {"json", 0, OPTION_FLAG, NULL, offsetof(struct bench_args, json), 0, 0, false,
      "print a JSON array, one object per test"},
+    {"draft-text", 0, OPTION_TEXT, "FILE", offsetof(struct bench_args, draft_text), 0, 0, false,
+     "instead: decode this text (its first --gen tokens), plainly and drafting in turn, whatever "
+     "the model would pick"},
+    {"draft-prompt", 0, OPTION_TEXT, "FILE", offsetof(struct bench_args, draft_prompt), 0, 0, false,
+     "what comes before --draft-text"},
 };
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
@@ -177,20 +183,36 @@ static int bench_model(struct bench *bench) {
     return bench->args.json ? bench_print_json(bench) : bench_print_table(bench);
 }
 
+static int bench_drafts(const struct command *command, const struct bench *bench,
+                        const struct draft_args *draft) {
+    const struct bench_args *const args = &bench->args;
+    if (args->draft_text == NULL) {
+        return options_misuse(command, "--draft-prompt needs --draft-text");
+    }
+    return bench_draft(&(struct bench_draft_args){args->draft_prompt, args->draft_text,
+                                                  &bench->model_args, &bench->session_args, draft,
+                                                  args->n_gen, args->n_runs, args->json});
+}
+
 static int bench_command(const struct command *command, int argc, char **argv) {
     static const struct bench_args defaults = {
         .depths = "0", .batches = "0", .n_prompt = 512, .n_gen = 128, .n_runs = 3, .seed = 1};
     struct bench bench = {.args = defaults};
+    struct draft_args draft_args;
     const struct option_group groups[] = {
         options_model_group(&bench.model_args),
         {"Tests", rows, sizeof rows / sizeof rows[0], &bench.args, &defaults, sizeof defaults},
         options_session_group(&bench.session_args),
+        options_draft_group(&draft_args),
     };
     struct arguments arguments;
     int status = options_parse(command, groups, sizeof groups / sizeof groups[0], argc, argv, 0, 0,
                                &arguments);
     if (status == OPTIONS_RUN) status = read_lists(command, &bench);
     if (status != OPTIONS_RUN) return status;
+    if (bench.args.draft_text != NULL || bench.args.draft_prompt != NULL) {
+        return bench_drafts(command, &bench, &draft_args);
+    }
     status = bench_model(&bench);
     for (size_t i = 0; i < bench.n_sessions; i++) octet_session_close(bench.sessions[i]);
     octet_model_close(bench.model);
@@ -213,9 +235,12 @@ const struct command cmd_bench = {
              "a multiply-add (2 operations) with each weight; shares say how near that comes to "
              "the fastest reads and integer dot products (floating point for float weights) "
              "measured before and after the tests. Decoding is limited by memory, prefill by "
-             "arithmetic; for prefill, bytes are the weights once per chunk.",
+             "arithmetic; for prefill, bytes are the weights once per chunk. With "
+             "--draft-text the gain of --draft on a text is measured instead, and all logits are "
+             "compared.",
     .examples = "  octet bench -m model.gguf\n"
                 "  octet bench -m model.gguf --depth 0,1024,4096 --batch 1,2,4,8 -r 5\n"
-                "  octet bench -m model.gguf --json --csv bench.csv > bench.json\n",
+                "  octet bench -m model.gguf --json --csv bench.csv > bench.json\n"
+                "  octet bench -m model.gguf --draft-prompt question.txt --draft-text answer.txt\n",
     .run = bench_command,
 };

@@ -40,9 +40,11 @@ struct chat {
     struct model_args model_args;
     struct session_args session_args;
     struct sampling_args sampling_args;
+    struct draft_args draft_args;
     const struct command *command;
-    struct octet_model *model;
+    struct octet_model *model, *draft_model;
     struct octet_session *session;
+    struct octet_drafter *drafter;
     struct progress progress;
     struct line_input *input;
     struct conversation conversation;
@@ -105,6 +107,7 @@ static int stream_answer(struct chat *chat, struct octet_sampler *sampler) {
     const struct generation generation = {
         .model = chat->model,
         .session = chat->session,
+        .drafter = chat->drafter,
         .sampler = sampler,
         .progress = &chat->progress,
         .n_kept = n_kept(chat),
@@ -304,6 +307,10 @@ static int set_up(struct chat *chat) {
     status = generate_open_session(&chat->session_args, chat->model, &chat->progress,
                                    &chat->session);
     if (status == OPTIONS_RUN) {
+        status = generate_open_drafter(&chat->draft_args, &chat->model_args, chat->session,
+                                       &chat->draft_model, &chat->drafter);
+    }
+    if (status == OPTIONS_RUN) {
         status = generate_collect_stops(chat->model, true, chat->args.format, &chat->args.stops,
                                         &chat->stops, &chat->n_stops);
     }
@@ -324,6 +331,7 @@ static int chat_command(const struct command *command, int argc, char **argv) {
         {"Chat", rows, sizeof rows / sizeof rows[0], &chat.args, &defaults, sizeof defaults},
         options_session_group(&chat.session_args),
         options_sampling_group(&chat.sampling_args),
+        options_draft_group(&chat.draft_args),
     };
     const size_t n_groups = sizeof groups / sizeof groups[0];
     struct arguments arguments;
@@ -332,7 +340,9 @@ static int chat_command(const struct command *command, int argc, char **argv) {
     status = set_up(&chat);
     if (status == OPTIONS_RUN) status = converse(&chat);
     line_input_close(chat.input);
+    octet_drafter_close(chat.drafter);
     octet_session_close(chat.session);
+    octet_model_close(chat.draft_model);
     octet_model_close(chat.model);
     octet_tokens_free(&chat.tokens);
     octet_tokens_free(&chat.held);

@@ -52,8 +52,10 @@ struct run {
     struct session_args session_args;
     struct sampling_args sampling_args;
     struct prompt_args prompt_args;
-    struct octet_model *model;
+    struct draft_args draft_args;
+    struct octet_model *model, *draft_model;
     struct octet_session *session;
+    struct octet_drafter *drafter;
     struct octet_sampler *sampler;
     struct octet_grammar *grammar;
     struct progress progress;
@@ -161,6 +163,10 @@ static int set_up(struct run *run, const struct command *command) {
     if (status != OPTIONS_RUN) return status;
     progress_open(&run->progress, "prompt", PROGRESS_TOKENS);
     status = generate_open_session(&run->session_args, run->model, &run->progress, &run->session);
+    if (status == OPTIONS_RUN) {
+        status = generate_open_drafter(&run->draft_args, &run->model_args, run->session,
+                                       &run->draft_model, &run->drafter);
+    }
     if (status == OPTIONS_RUN && run->args.verbose) print_loaded(run);
     return status;
 }
@@ -175,20 +181,23 @@ static int print_json(const struct run *run, const struct generated *result) {
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)result->logits_hash);
     return json_out_print(json_pack(
-        "{s:o, s:I, s:I, s:o, s:o, s:s, s:s, s:o, s:o}", "text",
+        "{s:o, s:I, s:I, s:o, s:o, s:s, s:s, s:o, s:o, s:{s:I, s:I, s:I}}", "text",
         json_out_text(run->answer.bytes, run->answer.n), "prompt_tokens",
         (json_int_t)result->n_prompt, "completion_tokens", (json_int_t)result->n_tokens,
         "prefill_tps", json_out_number(generate_prefill_tps(result)), "decode_tps",
         json_out_number(generate_decode_tps(result)), "finish_reason",
         generate_finish_name(result->finish), "logits_hash", hash, "first_token_s",
         json_out_number(result->first_seconds), "prefill_s",
-        json_out_number(result->prefill_seconds)));
+        json_out_number(result->prefill_seconds), "draft", "drafted",
+        (json_int_t)result->draft.drafted, "accepted", (json_int_t)result->draft.accepted, "steps",
+        (json_int_t)result->draft.steps));
 }
 
 static int complete(struct run *run) {
     const struct generation generation = {
         .model = run->model,
         .session = run->session,
+        .drafter = run->drafter,
         .sampler = run->sampler,
         .grammar = run->grammar,
         .progress = &run->progress,
@@ -226,6 +235,7 @@ static int run_command(const struct command *command, int argc, char **argv) {
         {"Generation", rows, sizeof rows / sizeof rows[0], &run.args, &defaults, sizeof defaults},
         options_session_group(&run.session_args),
         options_sampling_group(&run.sampling_args),
+        options_draft_group(&run.draft_args),
     };
     const size_t n_groups = sizeof groups / sizeof groups[0];
     struct arguments arguments;
@@ -233,9 +243,11 @@ static int run_command(const struct command *command, int argc, char **argv) {
     if (status != OPTIONS_RUN) return status;
     status = set_up(&run, command);
     if (status == OPTIONS_RUN) status = complete(&run);
+    octet_drafter_close(run.drafter);
     octet_session_close(run.session);
     octet_sampler_close(run.sampler);
     octet_grammar_close(run.grammar);
+    octet_model_close(run.draft_model);
     octet_model_close(run.model);
     octet_tokens_free(&run.tokens);
     text_free(&run.prompt);

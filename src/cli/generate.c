@@ -91,8 +91,17 @@ static void show_rest(struct shown *shown) {
 
 static enum octet_status sync_session(const struct generation *generation,
                                       struct octet_err *err) {
-    return octet_session_sync(generation->session, generation->tokens->ids, generation->tokens->n,
-                              err);
+    const struct octet_tokens *const tokens = generation->tokens;
+    if (generation->drafter) {
+        return octet_drafter_sync(generation->drafter, tokens->ids, tokens->n, err);
+    }
+    return octet_session_sync(generation->session, tokens->ids, tokens->n, err);
+}
+
+static struct octet_draft_stats draft_stats(const struct generation *generation) {
+    struct octet_draft_stats stats = {0};
+    if (generation->drafter) octet_drafter_get_stats(generation->drafter, &stats);
+    return stats;
 }
 
 /* Once the sampler has seen the prompt: N_MAX tokens, or what the context holds. */
@@ -128,7 +137,9 @@ static enum octet_status prefill(const struct generation *generation, struct gen
 /* Picks a token, shows and appends it. *DONE: result->finish says why. */
 static enum octet_status step(const struct generation *generation, struct shown *shown,
                               struct generated *result, bool *done, struct octet_err *err) {
-    const float *const logits = octet_session_logits(generation->session);
+    const float *const logits = generation->drafter
+                                    ? octet_drafter_logits(generation->drafter)
+                                    : octet_session_logits(generation->session);
     struct octet_model_info info;
     octet_model_get_info(generation->model, &info);
     result->logits_hash = octet_logits_hash(result->logits_hash, logits, (size_t)info.n_vocab);
@@ -176,7 +187,7 @@ static enum octet_status decode(const struct generation *generation, struct show
         }
         if (done || status != OCTET_OK) break;
         status = sync_session(generation, err);
-        result->n_steps++;
+        result->n_decoded++;
     }
     if (first != 0) result->decode_seconds = probe_seconds() - first;
     return status;
@@ -188,6 +199,7 @@ enum octet_status generate(const struct generation *generation, struct generated
                                  .n_prompt = generation->tokens->n,
                                  .logits_hash = OCTET_HASH_INIT};
     struct shown shown = {.generation = generation, .open = true};
+    const struct octet_draft_stats before = draft_stats(generation);
     const double start = probe_seconds();
     enum octet_status status = prefill(generation, result, err);
     if (status == OCTET_OK) status = decode(generation, &shown, result, start, err);
@@ -196,6 +208,10 @@ enum octet_status generate(const struct generation *generation, struct generated
         status = OCTET_OK;
     }
     show_rest(&shown);
+    const struct octet_draft_stats after = draft_stats(generation);
+    result->draft.drafted = after.drafted - before.drafted;
+    result->draft.accepted = after.accepted - before.accepted;
+    result->draft.steps = after.steps - before.steps;
     return status;
 }
 
@@ -220,17 +236,22 @@ double generate_prefill_tps(const struct generated *result) {
 }
 
 double generate_decode_tps(const struct generated *result) {
-    return result->decode_seconds > 0 ? (double)result->n_steps / result->decode_seconds : 0;
+    return result->decode_seconds > 0 ? (double)result->n_decoded / result->decode_seconds : 0;
 }
 
 void generate_print_summary(const struct generated *result) {
-    char reused[48] = "";
+    char reused[48] = "", drafted[96] = "";
     if (result->n_reused > 0) snprintf(reused, sizeof reused, " (%zu kept)", result->n_reused);
+    if (result->draft.drafted > 0) {
+        snprintf(drafted, sizeof drafted, " (%llu of %llu drafted tokens right)",
+                 (unsigned long long)result->draft.accepted,
+                 (unsigned long long)result->draft.drafted);
+    }
     fprintf(stderr,
-            "prompt %zu tokens%s, %.1f tokens/s; answer %zu tokens, %.1f tokens/s; "
+            "prompt %zu tokens%s, %.1f tokens/s; answer %zu tokens, %.1f tokens/s%s; "
             "first token after %.0f ms\n",
             result->n_prompt, reused, generate_prefill_tps(result), result->n_tokens,
-            generate_decode_tps(result), result->first_seconds * 1000);
+            generate_decode_tps(result), drafted, result->first_seconds * 1000);
 }
 
 /* ---- Setting up ------------------------------------------------------------------------------ */
@@ -301,6 +322,26 @@ int generate_open_session(const struct session_args *args, struct octet_model *m
     options.user = progress;
     struct octet_err err;
     if (octet_session_open(model, &options, out, &err) != OCTET_OK) return output_failure(&err);
+    return OPTIONS_RUN;
+}
+
+int generate_open_drafter(const struct draft_args *args, const struct model_args *model_args,
+                          struct octet_session *session, struct octet_model **draft_model,
+                          struct octet_drafter **out) {
+    const bool by_ngram = strcmp(args->kind, "ngram") == 0;
+    struct octet_draft_options options = {NULL, args->max_tokens, by_ngram};
+    *draft_model = NULL;
+    *out = NULL;
+    if (strcmp(args->kind, "off") == 0) return OPTIONS_RUN;
+    if (!by_ngram && strcmp(args->kind, "auto") != 0) {
+        struct model_args other = *model_args;
+        other.path = args->kind;
+        const int status = options_open_model(&other, false, draft_model);
+        if (status != OPTIONS_RUN) return status;
+        options.model = *draft_model;
+    }
+    struct octet_err err;
+    if (octet_drafter_open(session, &options, out, &err) != OCTET_OK) return output_failure(&err);
     return OPTIONS_RUN;
 }
 

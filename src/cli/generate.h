@@ -21,6 +21,7 @@ enum generate_finish {
 struct generation {
     struct octet_model *model;
     struct octet_session *session;
+    struct octet_drafter *drafter; // the session's; NULL: none
     struct octet_sampler *sampler; // has not seen the prompt yet
     struct octet_grammar *grammar; // that the answer is to be of, or NULL
     struct progress *progress;     // the session's; open, closed when the prompt is computed
@@ -38,7 +39,8 @@ struct generated {
     enum generate_finish finish;
     size_t n_prompt, n_reused; // tokens; n_reused of them the session had already
     size_t n_tokens;           // picked, without an end token
-    size_t n_steps;            // decode steps after the prompt
+    size_t n_decoded;          // tokens computed after the prompt
+    struct octet_draft_stats draft;
     double prefill_seconds, decode_seconds;
     double first_seconds;      // until the first token was picked
     uint64_t logits_hash;      // over the logits every pick saw
@@ -60,6 +62,11 @@ int generate_open_sampler(const struct command *command, const struct sampling_a
 /* A session that draws on PROGRESS and ends a sync at Ctrl-C; returns alike. */
 int generate_open_session(const struct session_args *args, struct octet_model *model,
                           struct progress *progress, struct octet_session **out);
+/* The drafter that --draft asks for, NULL with "off", and the model that it names, which the caller
+ * closes after it. Returns alike. */
+int generate_open_drafter(const struct draft_args *args, const struct model_args *model_args,
+                          struct octet_session *session, struct octet_model **draft_model,
+                          struct octet_drafter **out);
 /* The texts that end an answer: those of --stop, and in a chat those of its format. *STOPS
  * (n_stops) belongs to the caller: mem_free. Returns alike. */
 int generate_collect_stops(const struct octet_model *model, bool chat, const char *format,

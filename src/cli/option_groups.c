@@ -88,6 +88,22 @@ struct option_group options_sampling_group(struct sampling_args *target) {
         target,     &defaults,     sizeof defaults};
 }
 
+static const struct option_row draft_rows[] = {
+    {"draft", 0, OPTION_TEXT, "auto|off|ngram|FILE", offsetof(struct draft_args, kind), 0, 0,
+     false,
+     "guess what follows and check it in the same step: auto from repetitions in the text, while "
+     "that pays; ngram wherever there is one; FILE: with that smaller model of the same "
+     "vocabulary, while that pays. The result does not depend on it"},
+    {"draft-max", 0, OPTION_INT, "N", offsetof(struct draft_args, max_tokens), 1, 63, false,
+     "most tokens guessed at a time"},
+};
+
+struct option_group options_draft_group(struct draft_args *target) {
+    static const struct draft_args defaults = {"auto", 16};
+    return (struct option_group){"Drafting", draft_rows, sizeof draft_rows / sizeof draft_rows[0],
+                                 target,     &defaults,  sizeof defaults};
+}
+
 static int warm_model(struct octet_model *model) {
     struct progress progress;
     struct octet_err err;

@@ -91,9 +91,15 @@ struct sampling_args {
     struct text_list biases; // "ID=BIAS"
 };
 
+struct draft_args {
+    const char *kind; // "auto", "off", "ngram", or a model's file
+    int32_t max_tokens;
+};
+
 struct option_group options_model_group(struct model_args *target);
 struct option_group options_session_group(struct session_args *target);
 struct option_group options_sampling_group(struct sampling_args *target);
+struct option_group options_draft_group(struct draft_args *target);
 
 /* Opens the model, warm if so asked, with errors told; OPTIONS_RUN or an exit status. */
 int options_open_model(const struct model_args *args, bool vocab_only, struct octet_model **out);

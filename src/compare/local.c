@@ -256,7 +256,7 @@ static enum octet_status step(struct batch *b, struct octet_err *err) {
         const struct seat *const seat = &b->seats[i];
         if (!seat->ask) continue;
         b->sessions[n] = seat->session;
-        b->spans[n++] = (struct octet_span){seat->tokens.ids, seat->tokens.n};
+        b->spans[n++] = (struct octet_span){seat->tokens.ids, seat->tokens.n, 1};
     }
     enum octet_status status = octet_sessions_sync(b->sessions, b->spans, n, err);
     if (status == OCTET_OK || is_fatal(status)) return status;

@@ -132,6 +132,13 @@ void octet_model_get_info(const struct octet_model *model, struct octet_model_in
         out->file_bytes += model->file->parts[i].n_bytes;
 }
 
+struct costs model_costs(struct octet_model *model) {
+    pthread_mutex_lock(&model->lock);
+    struct costs costs = model->costs;
+    pthread_mutex_unlock(&model->lock);
+    return costs;
+}
+
 enum octet_status model_reserve(struct octet_model *model, size_t n_rows, size_t n_logits,
                                 struct octet_err *err) {
     if (n_rows > model->workspace_rows) {

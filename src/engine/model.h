@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "engine/costs.h"
 #include "model/step.h"
 #include "text/template_chat.h"
 #include "text/trie.h"
@@ -29,7 +30,10 @@ struct octet_model {
     size_t workspace_rows; // what it is laid out for
     float *logits;         // (n_logits_rows, n_vocab)
     size_t n_logits_rows;
+    struct costs costs;
 };
+
+struct costs model_costs(struct octet_model *model); // takes the lock
 
 const struct vocab *octet_model_vocab(const struct octet_model *model);
 

@@ -5,10 +5,13 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/probe.h"
 #include "engine/cache.h"
 #include "engine/model.h"
+#include "engine/session.h"
 
-enum { DEFAULT_CTX = 4096, DEFAULT_CHUNK = 512, MAX_CHUNK = 8192, SCORE_ROWS = 64 };
+/* ROLLBACK: tokens that can be dropped again without loss even where a ring holds the rest. */
+enum { DEFAULT_CTX = 4096, DEFAULT_CHUNK = 512, MAX_CHUNK = 8192, SCORE_ROWS = 64, ROLLBACK = 64 };
 
 struct octet_session {
     struct octet_model *model;
@@ -19,8 +22,9 @@ struct octet_session {
     struct octet_tokens held;
     struct octet_cache *cache; // NULL: none
     struct cache_member member;
-    float *logits; // (n_vocab) of the last token
-    bool has_logits;
+    float *logits; // (logits_end - logits_from, n_vocab) of those positions; the last are wanted
+    size_t cap_logits; // rows
+    size_t logits_from, logits_end;
 };
 
 /* ---- Opening ----------------------------------------------------------------------------------
@@ -54,6 +58,15 @@ static enum octet_status check_options(const struct octet_model *model,
     return OCTET_OK;
 }
 
+static enum octet_status reserve_logits(struct octet_session *s, size_t n, struct octet_err *err) {
+    void *logits = s->logits;
+    size_t row_bytes = s->model->m.shape.n_vocab * sizeof *s->logits;
+    if (!mem_reserve(&logits, &s->cap_logits, n, row_bytes))
+        return octet_fail_memory(err, "logits", n * row_bytes);
+    s->logits = logits;
+    return OCTET_OK;
+}
+
 enum octet_status octet_session_open(struct octet_model *model,
                                      const struct octet_session_options *options,
                                      struct octet_session **out, struct octet_err *err) {
@@ -64,12 +77,10 @@ enum octet_status octet_session_open(struct octet_model *model,
     if (!s) return octet_fail_memory(err, "session", sizeof *s);
     s->model = model;
     enum octet_status status = check_options(model, options, s, err);
+    size_t rows = s->chunk > ROLLBACK ? s->chunk : ROLLBACK;
     if (status == OCTET_OK)
-        status = kv_open(&s->kv, &model->m.shape, s->n_ctx, s->chunk, options->kv_type, err);
-    if (status == OCTET_OK) {
-        s->logits = mem_array(model->m.shape.n_vocab, sizeof *s->logits);
-        if (!s->logits) status = octet_fail_memory(err, "logits", model->m.shape.n_vocab * 4);
-    }
+        status = kv_open(&s->kv, &model->m.shape, s->n_ctx, rows, options->kv_type, err);
+    if (status == OCTET_OK) status = reserve_logits(s, 1, err);
     if (status == OCTET_OK && options->cache) {
         s->cache = options->cache;
         s->member = (struct cache_member){&s->kv, &s->held, NULL};
@@ -145,9 +156,15 @@ static enum octet_status check_tokens(const struct octet_session *s, const struc
 
 static void forget_from(struct octet_session *s, size_t n) {
     if (n == 0) kv_clear(&s->kv);
-    if (n == s->held.n) return;
     s->held.n = n;
-    s->has_logits = false;
+    if (s->logits_end > n) s->logits_end = n;
+    if (s->logits_from > n) s->logits_from = n;
+}
+
+/* The first position whose logits are wanted. */
+static size_t first_wanted(const struct octet_span *want) {
+    size_t n = want->n_logits ? want->n_logits : 1;
+    return n < want->n ? want->n - n : 0;
 }
 
 /* Takes more of the wanted tokens from the cache than the N that the session holds itself; false:
@@ -157,20 +174,21 @@ static bool restore_prefix(struct octet_session *s, const struct octet_span *wan
     if (!s->cache || n >= want->n || want->n > s->n_ctx) return false;
     if (!mem_reserve(&ids, &s->held.cap, want->n, sizeof *s->held.ids)) return false;
     s->held.ids = ids;
-    size_t found = cache_restore(s->cache, &s->member, want->tokens, want->n - 1, n);
+    size_t found = cache_restore(s->cache, &s->member, want->tokens, first_wanted(want), n);
     if (found <= n) return false;
     memcpy(s->held.ids, want->tokens, found * sizeof *want->tokens);
     s->held.n = found;
-    s->has_logits = false;
+    s->logits_from = s->logits_end = found;
     return true;
 }
 
 /* Drops what does not match the wanted tokens; afterwards the session holds a prefix of them that
- * is shorter by at least one token, or all of them with their logits. */
+ * leaves out all whose logits are wanted, or all of them with those logits. */
 static void keep_prefix(struct octet_session *s, const struct octet_span *want) {
-    size_t n = 0;
+    size_t n = 0, first = first_wanted(want);
     while (n < s->held.n && n < want->n && s->held.ids[n] == want->tokens[n]) n++;
-    if (n > 0 && n == want->n && !(n == s->held.n && s->has_logits)) n--;
+    bool complete = n == want->n && s->logits_from <= first && s->logits_end >= n;
+    if (n > first && !complete) n = first;
     if (n < s->held.n && !kv_can_resume(&s->kv, n)) n = 0;
     if (!restore_prefix(s, want, n)) forget_from(s, n);
 }
@@ -258,7 +276,6 @@ static enum octet_status run_step(struct octet_model *model, struct journey *jou
 static enum octet_status advance(struct journey *j, struct octet_err *err) {
     struct octet_session *s = j->session;
     if (j->n == 0) return OCTET_OK;
-    s->has_logits = false;
     for (size_t i = 0; i < j->n; i++)
         if (octet_tokens_push(&s->held, j->want.tokens[j->from + i]) != OCTET_OK)
             return octet_fail_memory(err, "tokens", s->held.n * sizeof(int32_t));
@@ -267,27 +284,50 @@ static enum octet_status advance(struct journey *j, struct octet_err *err) {
     return OCTET_OK;
 }
 
-/* Logits of the sessions that arrived with this step. */
+/* Rows of the step just run whose logits are wanted: the last ones. */
+static size_t n_wanted_rows(const struct journey *j) {
+    size_t end = j->from + j->n, first = first_wanted(&j->want);
+    return j->n == 0 || end <= first ? 0 : end - (first > j->from ? first : j->from);
+}
+
+/* The session gets ROWS of logits. One that is not finite ends them: it is an error where it is the
+ * first, since the caller may have no use for the others. */
+static enum octet_status keep_logits(struct journey *j, const float *logits, size_t rows,
+                                     struct octet_err *err) {
+    struct octet_session *s = j->session;
+    size_t n_vocab = s->model->m.shape.n_vocab, at = j->from + j->n - rows;
+    if (at == first_wanted(&j->want)) s->logits_from = s->logits_end = at;
+    for (size_t i = 0; i < rows && s->logits_end == at + i; i++) {
+        const float *row = logits + i * n_vocab;
+        struct octet_err *tell = s->logits_end == s->logits_from ? err : NULL;
+        enum octet_status status = check_finite(s->model, row, tell);
+        if (status != OCTET_OK) return s->logits_end == s->logits_from ? status : OCTET_OK;
+        float *to = s->logits + (s->logits_end++ - s->logits_from) * n_vocab;
+        memcpy(to, row, n_vocab * sizeof *row);
+    }
+    return OCTET_OK;
+}
+
+/* Logits of the sessions that arrive with this step. */
 static enum octet_status hand_out_logits(struct octet_model *model, struct journey *journeys,
                                          size_t n_journeys, struct octet_err *err) {
     struct step *step = &model->step;
-    size_t d = model->m.shape.d_model, n_vocab = model->m.shape.n_vocab, n = 0, row = 0;
+    size_t d = model->m.shape.d_model, n_vocab = model->m.shape.n_vocab, n = 0, end = 0;
     for (size_t i = 0; i < n_journeys; i++) {
-        const struct journey *j = &journeys[i];
-        row += j->n;
-        if (j->n == 0 || j->session->held.n < j->want.n) continue;
-        memmove(step->x + n++ * d, step->x + (row - 1) * d, d * sizeof(float));
+        size_t rows = n_wanted_rows(&journeys[i]);
+        end += journeys[i].n;
+        memmove(step->x + n * d, step->x + (end - rows) * d, rows * d * sizeof(float));
+        n += rows;
     }
     if (n == 0) return OCTET_OK;
     step_logits(&model->m, step, step->x, n, model->logits);
-    size_t at = 0;
+    const float *logits = model->logits;
     for (size_t i = 0; i < n_journeys; i++) {
-        struct journey *j = &journeys[i];
-        if (j->n == 0 || j->session->held.n < j->want.n) continue;
-        memcpy(j->session->logits, model->logits + at++ * n_vocab, n_vocab * sizeof(float));
-        enum octet_status status = check_finite(model, j->session->logits, err);
+        size_t rows = n_wanted_rows(&journeys[i]);
+        if (rows == 0) continue;
+        enum octet_status status = keep_logits(&journeys[i], logits, rows, err);
         if (status != OCTET_OK) return status;
-        j->session->has_logits = true;
+        logits += rows * n_vocab;
     }
     return OCTET_OK;
 }
@@ -300,12 +340,16 @@ static enum octet_status travel(struct octet_model *model, struct journey *journ
     for (;;) {
         size_t n_rows = plan_step(journeys, n_journeys, max_rows);
         if (n_rows == 0) return OCTET_OK;
-        enum octet_status status = model_reserve(model, n_rows, n_journeys, err);
+        size_t n_logits = 0;
+        for (size_t i = 0; i < n_journeys; i++) n_logits += n_wanted_rows(&journeys[i]);
+        enum octet_status status = model_reserve(model, n_rows, n_logits, err);
+        double start = probe_seconds();
         if (status == OCTET_OK) status = run_step(model, journeys, n_journeys, n_rows, err);
         for (size_t i = 0; i < n_journeys && status == OCTET_OK; i++)
             status = advance(&journeys[i], err);
         if (status == OCTET_OK) status = hand_out_logits(model, journeys, n_journeys, err);
         if (status != OCTET_OK) return status;
+        if (n_logits == n_rows) costs_note(&model->costs, n_rows, probe_seconds() - start);
     }
 }
 
@@ -325,13 +369,15 @@ enum octet_status octet_sessions_sync(struct octet_session *const *sessions,
     }
     struct journey *journeys = mem_array(n_sessions, sizeof *journeys);
     if (!journeys) return octet_fail_memory(err, "batch", n_sessions * sizeof *journeys);
-    for (size_t i = 0; i < n_sessions; i++) {
+    enum octet_status status = OCTET_OK;
+    for (size_t i = 0; i < n_sessions && status == OCTET_OK; i++) {
         keep_prefix(sessions[i], &spans[i]);
+        status = reserve_logits(sessions[i], spans[i].n - first_wanted(&spans[i]), err);
         journeys[i] = (struct journey){
             .session = sessions[i], .want = spans[i], .total = spans[i].n - sessions[i]->held.n};
     }
     pthread_mutex_lock(&model->lock);
-    enum octet_status status = travel(model, journeys, n_sessions, err);
+    if (status == OCTET_OK) status = travel(model, journeys, n_sessions, err);
     pthread_mutex_unlock(&model->lock);
     mem_free(journeys);
     return status;
@@ -339,7 +385,7 @@ enum octet_status octet_sessions_sync(struct octet_session *const *sessions,
 
 enum octet_status octet_session_sync(struct octet_session *session, const int32_t *tokens,
                                      size_t n_tokens, struct octet_err *err) {
-    struct octet_span span = {tokens, n_tokens};
+    struct octet_span span = {tokens, n_tokens, 1};
     return octet_sessions_sync(&session, &span, 1, err);
 }
 
@@ -361,7 +407,8 @@ static enum octet_status score_rows(struct octet_model *model, const struct jour
             fn(user, j->from + row + i, logits);
             if (j->from + row + i + 1 < j->want.n) continue;
             memcpy(j->session->logits, logits, n_vocab * sizeof *logits);
-            j->session->has_logits = true;
+            j->session->logits_from = j->want.n - 1;
+            j->session->logits_end = j->want.n;
         }
     }
     return OCTET_OK;
@@ -371,7 +418,7 @@ enum octet_status octet_session_score(struct octet_session *session, const int32
                                       size_t n_tokens, octet_logits_fn fn, void *user,
                                       struct octet_err *err) {
     struct octet_model *model = session->model;
-    struct journey j = {.session = session, .want = {tokens, n_tokens}, .total = n_tokens};
+    struct journey j = {.session = session, .want = {tokens, n_tokens, 1}, .total = n_tokens};
     enum octet_status status = check_tokens(session, &j.want, err);
     if (status != OCTET_OK) return status;
     forget_from(session, 0);
@@ -391,8 +438,15 @@ enum octet_status octet_session_score(struct octet_session *session, const int32
  */
 
 const float *octet_session_logits(const struct octet_session *session) {
-    return session->has_logits ? session->logits : NULL;
+    return session->held.n ? octet_session_logits_at(session, session->held.n - 1) : NULL;
 }
+
+const float *octet_session_logits_at(const struct octet_session *session, size_t position) {
+    if (position < session->logits_from || position >= session->logits_end) return NULL;
+    return session->logits + (position - session->logits_from) * session->model->m.shape.n_vocab;
+}
+
+struct octet_model *session_model(const struct octet_session *session) { return session->model; }
 
 size_t octet_session_length(const struct octet_session *session) { return session->held.n; }
 int32_t octet_session_n_ctx(const struct octet_session *session) { return (int32_t)session->n_ctx; }
@@ -400,7 +454,7 @@ uint64_t octet_session_kv_bytes(const struct octet_session *session) {
     return (uint64_t)session->kv.n_blocks * session->kv.page_bytes;
 }
 size_t octet_session_reuse(struct octet_session *session, const int32_t *tokens, size_t n_tokens) {
-    keep_prefix(session, &(struct octet_span){tokens, n_tokens});
+    keep_prefix(session, &(struct octet_span){tokens, n_tokens, 1});
     return session->held.n;
 }
 void octet_session_clear(struct octet_session *session) { forget_from(session, 0); }

@@ -276,7 +276,7 @@ static size_t plan_step(struct lane *lane, bool *decodes) {
             rows -= end - from < rows ? end - from : rows;
         }
         lane->sessions[n] = seat->session;
-        lane->spans[n] = (struct octet_span){seat->tokens.ids, end};
+        lane->spans[n] = (struct octet_span){seat->tokens.ids, end, 1};
         lane->stepping[n++] = seat;
     }
     return n;
