@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures octet and llama.cpp on the same model files in alternating rounds, so that a machine
 that speeds up or slows down meanwhile does so for both. Prints medians, ratios and octet's shares
-of what the machine can do (measured in the first and the last round); appends one line per test to
-a CSV file."""
+of what the machine can do, which is measured in every round before and after octet's tests; appends
+one line per test to a CSV file."""
 import argparse
 import csv
 import datetime
@@ -65,13 +65,13 @@ def run(a, command, env=None):
     return out, usage.ru_maxrss * 1024
 
 
-def octet_round(a, model, ceilings):
+def octet_round(a, model):
     command = [a.octet, "bench", "-m", model, "--prompt", str(a.prompt), "--gen", str(a.gen),
                "--depth", ",".join(map(str, a.depth)), "--batch",
                ",".join(map(str, a.batch or [0])), "-r", str(a.inner), "-t", str(a.threads),
                "--json"]
     env = dict(os.environ, OCTET_ISA=a.isa) if a.isa else None
-    out, _ = run(a, command if ceilings else command + ["--no-ceilings"], env)
+    out, _ = run(a, command, env)
     rows = json.loads(out)
     return {(row["test"], row["n"], row["depth"]): row for row in rows}
 
@@ -136,21 +136,19 @@ def spread(name, values):
             f"{name}_min": round(min(values), 2), f"{name}_max": round(max(values), 2)}
 
 
-def share(octet, ceilings, value, ceiling):
-    """Octet's median of VALUE, the best measured CEILING, and their ratio."""
-    per_token = octet[0][value] / octet[0]["tokens_per_s"]
-    reached = per_token * statistics.median(row["tokens_per_s"] for row in octet)
-    most = max(row[ceiling] for row in ceilings)
-    return round(reached, 3), round(most, 2), round(reached / most, 4)
+def share(octet, value, ceiling):
+    """Medians over the rounds: of VALUE, of the round's CEILING, and of their ratio."""
+    return (round(statistics.median(row[value] for row in octet), 3),
+            round(statistics.median(row[ceiling] for row in octet), 2),
+            round(statistics.median(row[value] / row[ceiling] for row in octet), 4))
 
 
 def summarise(a, model, test, octet, llama):
     """The CSV line of one test from its rounds."""
     ours = [row["tokens_per_s"] for row in octet]
     theirs = [row["tokens_per_s"] for row in llama]
-    ceilings = [row for row in octet if row["ceiling_gb_per_s"] is not None]
-    memory = share(octet, ceilings, "gb_per_s", "ceiling_gb_per_s")
-    compute = share(octet, ceilings, "gops", "ceiling_gops")
+    memory = share(octet, "gb_per_s", "ceiling_gb_per_s")
+    compute = share(octet, "gops", "ceiling_gops")
     return dict(
         date=datetime.date.today().isoformat(), machine=machine_name(), cores=os.cpu_count(),
         threads=a.threads, commit=commit_name(), isa=octet[0]["isa"],
@@ -167,7 +165,7 @@ def summarise(a, model, test, octet, llama):
 def measure_model(a, model):
     octet, llama = {}, {}
     for i in range(a.rounds):
-        sides = [("octet", octet, lambda: octet_round(a, model, i in (0, a.rounds - 1))),
+        sides = [("octet", octet, lambda: octet_round(a, model)),
                  ("llama", llama, lambda: llama_round(a, model))]
         for name, results, measure in sides if i % 2 == 0 else reversed(sides):
             for test, row in measure().items():
