@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <utf8proc.h>
+
 #include "text/schema_impl.h"
 
 enum { MAX_PATTERN_NESTING = 40 };
@@ -32,35 +34,49 @@ static bool take(struct regex *r, const char *text) {
 
 /* ---- Characters ------------------------------------------------------------------------------ */
 
-static bool add_digits(struct code_set *set) { return set_add(set, '0', '9'); }
-
-static bool add_word(struct code_set *set) {
-    return add_digits(set) && set_add(set, 'a', 'z') && set_add(set, 'A', 'Z') &&
-           set_add(set, '_', '_');
+/* What \d, \w and \s mean differs between validators: in JavaScript digits are those of ASCII, in
+ * others those of all scripts. WIDE: all that one of them means, else what all of them mean. */
+static bool add_digits(struct code_set *set, bool wide) {
+    bool fine = set_add(set, '0', '9');
+    uint32_t first = 0;
+    for (uint32_t code = 0x80; wide && code < 0x20000; code++) {
+        const bool digit = utf8proc_category((utf8proc_int32_t)code) == UTF8PROC_CATEGORY_ND;
+        if (digit && first == 0) first = code;
+        if (!digit && first > 0) fine &= set_add(set, first, code - 1);
+        if (!digit) first = 0;
+    }
+    return fine;
 }
 
-static bool add_space(struct code_set *set) {
+static bool add_word(struct code_set *set, bool wide) {
+    return add_digits(set, false) && set_add(set, 'a', 'z') && set_add(set, 'A', 'Z') &&
+           set_add(set, '_', '_') && (!wide || set_add(set, 0x80, 0x10ffff));
+}
+
+static bool add_space(struct code_set *set, bool wide) {
     static const uint32_t ranges[][2] = {{9, 13},         {0x20, 0x20},     {0xa0, 0xa0},
                                          {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029},
                                          {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000},
-                                         {0xfeff, 0xfeff}};
+                                         {0xfeff, 0xfeff}, {0x1c, 0x1f},     {0x85, 0x85}};
+    const size_t n_sure = 9, n = sizeof ranges / sizeof *ranges;
     bool fine = true;
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+    for (size_t i = 0; i < (wide ? n : n_sure); i++)
         fine &= set_add(set, ranges[i][0], ranges[i][1]);
     return fine;
 }
 
 /* The set that \d, \w, \s and their opposites stand for; false: LETTER is none of them. */
-static bool add_named(struct code_set *set, char letter) {
+static bool add_named(struct code_set *set, char letter, bool wide) {
     struct code_set named = {.n = 0};
+    const bool opposite = letter == 'D' || letter == 'W' || letter == 'S';
     bool known = true;
     switch (letter) {
-    case 'd': case 'D': add_digits(&named); break;
-    case 'w': case 'W': add_word(&named); break;
-    case 's': case 'S': add_space(&named); break;
-    default: known = false;
+    case 'd': case 'D': known = add_digits(&named, wide != opposite); break;
+    case 'w': case 'W': known = add_word(&named, wide != opposite); break;
+    case 's': case 'S': known = add_space(&named, wide != opposite); break;
+    default: return false;
     }
-    set_finish(&named, letter == 'D' || letter == 'W' || letter == 'S');
+    known &= set_finish(&named, opposite);
     for (size_t i = 0; i < named.n; i++) known &= set_add(set, named.lo[i], named.hi[i]);
     return known;
 }
@@ -93,11 +109,12 @@ static bool read_escape(struct regex *r, uint32_t *code) {
     return true;
 }
 
-/* One character or a named set, within a class or not. *CODE: the character, if it is one. */
-static bool read_atom(struct regex *r, struct code_set *set, uint32_t *code, bool *single) {
+/* One character, *CODE, or a named set: as WIDE as it may be where a class leaves it out. */
+static bool read_atom(struct regex *r, bool wide, struct code_set *set, uint32_t *code,
+                      bool *single) {
     *single = true;
     if (take(r, "\\")) {
-        *single = !(r->p < r->end && add_named(set, *r->p));
+        *single = !(r->p < r->end && add_named(set, *r->p, wide));
         if (!*single) r->p++;
         if (!*single) return true;
         return read_escape(r, code);
@@ -112,12 +129,12 @@ static bool read_class(struct regex *r, struct code_set *set) {
         uint32_t lo, hi;
         bool single;
         if (r->p >= r->end) return refuse(r, "has a class without its closing bracket");
-        if (!read_atom(r, set, &lo, &single)) return false;
+        if (!read_atom(r, negated, set, &lo, &single)) return false;
         if (!single) continue;
         hi = lo;
         if (looks_at(r, '-') && r->p + 1 < r->end && r->p[1] != ']') {
             r->p++;
-            if (!read_atom(r, set, &hi, &single)) return false;
+            if (!read_atom(r, negated, set, &hi, &single)) return false;
             if (!single || hi < lo) return refuse(r, "has a range that is none");
         }
         if (!set_add(set, lo, hi)) return refuse(r, "has a class of too many ranges");
@@ -138,7 +155,7 @@ static bool write_character(struct regex *r) {
         set_finish(&set, true);
         return put_set(r->s, &set);
     }
-    if (!read_atom(r, &set, &code, &single)) return false;
+    if (!read_atom(r, false, &set, &code, &single)) return false;
     if (single) set_add(&set, code, code);
     set_finish(&set, false);
     return put_set(r->s, &set);
