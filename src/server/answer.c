@@ -46,6 +46,7 @@ void answer_free(struct answer *answer) {
         buffer_free(&answer->choices[i].text);
         mem_free(answer->choices[i].tokens);
         free_calls(&answer->choices[i]);
+        vectors_free(answer->choices[i].vectors);
     }
     hole_free(answer->hole);
     json_decref(answer->extra);
@@ -219,6 +220,8 @@ static void on_done(struct job *job) {
     choice->tokens = job->tokens;
     choice->n_tokens = job->n_tokens;
     job->tokens = NULL;
+    choice->vectors = job->vectors;
+    job->vectors = NULL;
     choice->job = NULL; // freed by its lane
     if (answer->stream) answer->dialect->done(choice);
     if (--answer->n_left == 0) end(answer);

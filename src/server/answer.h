@@ -32,6 +32,7 @@ struct choice {
     struct buffer text;   // all of the answer
     struct token_report *tokens; // (n_tokens) once the job has ended, if chances were wanted
     size_t n_tokens;
+    struct vectors *vectors; // likewise, if these were wanted; or NULL
     size_t n_reported; // tokens whose chances were sent
     size_t n_shown;    // bytes of TEXT, where the answer fills a hole
     size_t n_skipped;  // of these, at the beginning, that the prefix has already

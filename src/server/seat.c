@@ -76,8 +76,10 @@ static enum octet_status open_sampler(struct seat *seat, const struct octet_mode
 enum octet_status seat_take(struct seat *seat, const struct octet_model *model, struct job *job,
                             struct octet_err *err) {
     octet_tokens_free(&seat->tokens);
-    seat->tokens = job->prompt;
-    job->prompt = (struct octet_tokens){NULL, 0, 0};
+    if (!job->vectors) {
+        seat->tokens = job->prompt;
+        job->prompt = (struct octet_tokens){NULL, 0, 0};
+    }
     seat->job = job;
     seat->n_prompt = seat->tokens.n;
     seat->n_sent = seat->n_before = 0;
@@ -86,9 +88,9 @@ enum octet_status seat_take(struct seat *seat, const struct octet_model *model, 
     buffer_clear(&seat->text);
     if (!buffer_append(&seat->text, "", 0)) return octet_fail_memory(err, "an answer", 1);
     seat->n_computed = 0;
-    seat_reuse(seat);
+    if (!job->vectors) seat_reuse(seat);
     job->started = probe_seconds();
-    return open_sampler(seat, model, err);
+    return job->vectors ? OCTET_OK : open_sampler(seat, model, err);
 }
 
 /* ---- Chances --------------------------------------------------------------------------------- */
