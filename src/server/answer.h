@@ -29,6 +29,7 @@ struct choice {
     struct answer *answer;
     size_t index;
     struct job *job;      // NULL once it ended
+    struct buffer before; // text that goes before the answer (echo)
     struct buffer text;   // all of the answer
     struct token_report *tokens; // (n_tokens) once the job has ended, if chances were wanted
     size_t n_tokens;
@@ -67,7 +68,8 @@ struct answer {
     time_t created;
     struct choice *choices; // (n_choices)
     size_t n_choices, n_left, n_submitted;
-    /* Sums over the choices that ended. */
+    size_t n_samples; // choices per prompt, one after the other
+    /* Sums over the prompts, and over the choices that ended. */
     size_t prompt_tokens, cached_tokens, generated_tokens;
     double submitted, started, first, ended; // of the first choice
     struct octet_err err;                    // of a choice that failed
@@ -76,7 +78,6 @@ struct answer {
     size_t n_events, n_parts;                // that were sent; begun
     bool in_text;                            // the last part is text, and may go on
     size_t text_from;                        // where it begins in the choice's text
-    char *before;                            // text that goes before every answer (echo), or NULL
     struct hole *hole;                       // that is filled, or NULL; owned
 };
 

@@ -1,5 +1,5 @@
-/* Texts as vectors, in the shapes of OpenAI's, Ollama's and llama.cpp's APIs. A vector is the mean of
- * the hidden states after the last norm; it is made to have length 1 where the API says so. */
+/* Texts as vectors, in the shapes of OpenAI's, Ollama's and llama.cpp's APIs. A vector is the mean
+ * of the hidden states after the last norm; it is made to have length 1 where the API says so. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -261,11 +261,14 @@ enum octet_status seat_pick(struct seat *seat, const struct octet_model *model, 
     enum octet_status status = octet_sampler_pick(seat->sampler, logits, &id, err);
     if (status != OCTET_OK) return status;
     if (job->first == 0) job->first = probe_seconds();
-    if (ends_job(model, job, id)) {
+    const bool ends = ends_job(model, job, id);
+    // Whoever scores a prompt counts on the chances of as many tokens more as were computed.
+    out->has_report = job->n_tops >= 0 && (!ends || job->score_prompt);
+    if (out->has_report)
+        report_chances(model, logits, id, (size_t)job->n_tops, &out->report);
+    if (ends) {
         job->finish = FINISH_STOP;
     } else {
-        if (job->n_tops >= 0) report_chances(model, logits, id, (size_t)job->n_tops, &out->report);
-        out->has_report = job->n_tops >= 0;
         status = take_token(seat, model, id, err);
     }
     if (status == OCTET_OK && job->finish != FINISH_NONE) status = finish_text(seat, err);

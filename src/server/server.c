@@ -25,8 +25,8 @@ struct server {
 
 static const struct route *const dialects[] = {
     openai_routes, mistral_routes, llamacpp_routes, ollama_routes,
-    anthropic_routes, responses_routes, tabby_routes, embed_routes, state_routes,
-    page_routes,
+    anthropic_routes, responses_routes, tabby_routes, embed_routes, tokens_routes,
+    state_routes, page_routes,
 };
 
 /* ---- Errors ---------------------------------------------------------------------------------- */

@@ -27,8 +27,8 @@ void vectors_free(struct vectors *vectors);
 /* Another text ends where the prompt now does. False: out of memory. */
 bool vectors_add(struct vectors *vectors, size_t n_prompt);
 
-/* Takes up to N_ROWS tokens of the next text that is not done into the sum, by way of SESSION, which
- * nobody else uses between two calls. */
+/* Takes up to N_ROWS tokens of the next text that is not done into the sum, by way of SESSION,
+ * which nobody else uses between two calls. */
 enum octet_status vectors_step(struct vectors *vectors, const struct octet_model *model,
                                struct octet_session *session, const struct octet_tokens *prompt,
                                size_t n_rows, struct octet_err *err);

@@ -55,7 +55,8 @@ def test_wrong_embeddings(server):
     for name, more, why in (
             ("nothing", {}, "no text"), ("null", {"input": None}, "no text"),
             ("number", {"input": 5}, "no text"), ("empty_list", {"input": []}, "empty"),
-            ("mixture", {"input": ["a", 5]}, "neither"), ("nested", {"input": [[["a"]]]}, "no token"),
+            ("mixture", {"input": ["a", 5]}, "neither"),
+            ("nested", {"input": [[["a"]]]}, "no token"),
             ("foreign_id", {"input": [1, 1 << 40]}, "no token"),
             ("half_id", {"input": [[1.5]]}, "no token"),
             ("many", {"input": ["a"] * 2049}, "2048"),
@@ -139,9 +140,70 @@ def test_gone(server):
         server.metric("octet_requests_active") == 0))
 
 
+# ---- Tokens --------------------------------------------------------------------------------------
+
+def test_tokens(server):
+    def tokens(**ask):
+        return server.ask("/tokenize", ask)[2]["tokens"]
+
+    _, _, info = server.ask("/tokenizer_info")
+    check("tokenizer_info", info["bos_token"] == "<s>" and info["eos_token"] == "</s>" and
+          info["model_max_length"] > 0 and "chat_template" in info, info)
+    bos = tokens(content=info["bos_token"])
+    check("special_names_are_tokens", len(bos) == 1 and
+          tokens(prompt=info["bos_token"], add_special_tokens=False) == bos, bos)
+    plain = tokens(content="Hello")
+    _, _, body = server.ask("/tokenize", {"model": "tiny", "prompt": "Hello",
+                                          "return_token_strs": True})
+    check("tokenize_as_vllm", body["tokens"] == bos + plain and
+          body["count"] == len(body["tokens"]) == len(body["token_strs"]) and
+          body["token_strs"][0] == "<s>" and body["max_model_len"] == info["model_max_length"],
+          body)
+    check("tokenize_as_vllm_alone", tokens(prompt="Hello", add_special_tokens=False) == plain ==
+          tokens(content="Hello", add_special=False))
+    turn = [{"role": "user", "content": "Hello"}]
+    _, _, rendered = server.ask("/apply-template", {"messages": turn})
+    check("tokenize_messages", server.ask("/detokenize", {"tokens": tokens(messages=turn)})[2][
+        "prompt"] == rendered["prompt"], rendered)
+    _, _, back = server.ask("/detokenize", {"tokens": plain})
+    check("detokenize_both_ways", back["content"] == back["prompt"] == " Hello" or
+          back["content"] == back["prompt"] == "Hello", back)
+    for ask, why in (({}, "no text"), ({"prompt": 5}, "prompt"), ({"content": ["a"]}, "content"),
+                     ({"messages": turn, "add_generation_prompt": False}, "beginning")):
+        status, _, body = server.ask("/tokenize", ask)
+        check(f"tokenize_refuses_{'_'.join(ask)}", status == 400 and
+              why in body["error"]["message"], body)
+
+
+def test_scores(server):
+    """As evaluation harnesses ask for the chances of a prompt's tokens."""
+    _, _, info = server.ask("/tokenizer_info")
+    ids = [server.ask("/tokenize", {"prompt": t})[2]["tokens"] for t in TEXTS]
+    ask = {"echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
+    _, _, body = server.ask("/v1/completions", {**ask, "prompt": ids})
+    scores = [c["logprobs"]["token_logprobs"] for c in body["choices"]]
+    check("echo_of_several_prompts", [len(s) for s in scores] == [len(i) + 1 for i in ids] and
+          body["usage"]["prompt_tokens"] == sum(map(len, ids)), body)
+    check("echo_has_each_its_own_text", all(
+        t in c["text"] for t, c in zip(TEXTS, body["choices"])), body)
+    single = [server.ask("/v1/completions", {**ask, "prompt": i})[2]["choices"][0] for i in ids]
+    check("echo_alone_is_the_same", [c["logprobs"] for c in single] ==
+          [c["logprobs"] for c in body["choices"]], single)
+    end = server.ask("/tokenize", {"content": info["eos_token"]})[2]["tokens"][0]
+    _, _, ended = server.ask("/v1/completions", {**ask, "prompt": ids[0],
+                                                 "logit_bias": {str(end): 1000}})
+    check("echo_counts_the_end_token", ended["choices"][0]["finish_reason"] == "stop" and
+          ended["choices"][0]["logprobs"]["tokens"][-1] == info["eos_token"] and
+          ended["choices"][0]["logprobs"]["token_logprobs"][:-1] == scores[0][:-1], ended)
+    half = server.ask("/tokenize", {"content": "\u00e9"})[2]["tokens"][:-1]
+    status, _, body = server.ask("/v1/completions", {**ask, "prompt": half + ids[0]})
+    check("echo_of_half_a_character", status == 200 and "\ufffd" in body["choices"][0]["text"],
+          body)
+
+
 server = Server("-q")
 for test in (test_openai, test_wrong_embeddings, test_ollama_and_llamacpp,
-             test_embeddings_beside_answers, test_gone):
+             test_embeddings_beside_answers, test_gone, test_tokens, test_scores):
     attempt(test, server)
 check("stops", server.stop()[0] == 0)
 finish()
