@@ -7,13 +7,13 @@ SET holds query, choices and gold. Prints both accuracies and the rows that diff
 does.
 
 Without --server, `octet eval` against lm-eval's own scoring with transformers: needs lm-eval,
-accelerate, transformers, torch and gguf from PyPI. The weights are expanded to F32 on both sides and
-octet's cache is F32 too, so that the protocol is compared and not the rounding of activations and
-keys.
+accelerate, transformers, torch and gguf from PyPI. The weights are expanded to F32 on both sides
+and octet's cache is F32 too, so that the protocol is compared and not the rounding of activations
+and keys.
 
-With --server, `octet eval` against lm-eval asking `octet serve` (local-completions, with the server's
-tokenizer): needs lm-eval[api]. The log-likelihoods are the same then, up to their rounding to single
-precision on the way.
+With --server, `octet eval` against lm-eval asking `octet serve` (local-completions, with the
+server's tokenizer): needs lm-eval[api]. The log-likelihoods are the same then, up to their rounding
+to single precision on the way.
 """
 import argparse
 import json
