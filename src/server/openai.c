@@ -63,7 +63,8 @@ static void send_chunk(struct choice *c, json_t *content) {
                                      c->answer->chat ? "delta" : "text", content,
                                      "finish_reason", finish_json(c));
     json_t *const chances = choice_chances(c, c->n_reported);
-    if (chances) json_object_set_new(choice, "logprobs", chances);
+    if (chances || !c->answer->chat)
+        json_object_set_new(choice, "logprobs", chances ? chances : json_null());
     if (chances) c->n_reported = c->job ? c->job->n_tokens : c->n_tokens;
     answer_send_event(c->answer, NULL,
                      frame(c->answer, chunk_object(c->answer), json_pack("[o]", choice)));
@@ -114,7 +115,8 @@ static void stream_fail(struct answer *r, const char *text) {
 
 static json_t *message_json(const struct choice *c) {
     const char *const text = c->text.n > 0 ? c->text.bytes : c->n_calls > 0 ? NULL : "";
-    json_t *const json = json_pack("{s:s, s:s?}", "role", "assistant", "content", text);
+    json_t *const json =
+        json_pack("{s:s, s:s?, s:n}", "role", "assistant", "content", text, "refusal");
     json_t *const calls = c->n_calls > 0 ? json_array() : NULL;
     for (size_t i = 0; i < c->n_calls; i++) json_array_append_new(calls, call_json(&c->calls[i]));
     if (calls) json_object_set_new(json, "tool_calls", calls);

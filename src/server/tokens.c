@@ -1,5 +1,5 @@
-/* Texts to tokens and back, as llama.cpp's clients ask ("content") and vLLM's ("prompt", "messages"),
- * and what a client needs to know of the vocabulary. See tokens.h. */
+/* Texts to tokens and back, as llama.cpp's clients ask ("content") and vLLM's ("prompt",
+ * "messages"), and what a client needs to know of the vocabulary. See tokens.h. */
 #include "server/tokens.h"
 
 #include <string.h>

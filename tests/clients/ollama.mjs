@@ -14,6 +14,13 @@ await run('ollama_list', async () => {
   check('ollama_ps', (await client.ps()).models.length === models.length)
   check('ollama_version', /^\d+\.\d+\.\d+$/.test((await client.version()).version))
 })
+await run('ollama_embed', async () => {
+  const { embeddings } = await client.embed({ model: 'any', input: ['one', 'two'] })
+  const { embedding } = await client.embeddings({ model: 'any', prompt: 'two' })
+  const length = Math.hypot(...embedding)
+  check('ollama_embed', embeddings.length === 2 && embedding.every(
+    (x, i) => Math.abs(x / length - embeddings[1][i]) < 1e-5), length)
+})
 let whole = ''
 await run('ollama_chat', async () => {
   const answer = await client.chat({ model: 'any:latest', messages, options })
