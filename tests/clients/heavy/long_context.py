@@ -1,7 +1,8 @@
 """Prints a model whose context is at least N tokens long: long_context.py MODEL.gguf OUT.gguf N
 
-MODEL itself, or OUT, a copy that claims such a context. What the copy says beyond the context it was
-trained for means nothing; it is there for clients whose prompts are longer than small models take.
+MODEL itself, or OUT, a copy that claims such a context. What the copy says beyond the context it
+was trained for means nothing; it is there for clients whose prompts are longer than small models
+take.
 """
 import shutil
 import struct
