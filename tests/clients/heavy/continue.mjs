@@ -38,8 +38,11 @@ for (const [provider, apiBase] of Object.entries(providers)) {
     check(`continue_${provider}_text`, text.length > 0 && answer.choices[0].text === text, text)
   })
   await run(`continue_${provider}_fim`, async () => {
-    const text = await gather(api.fimStream(hole, signal), chunk => chunk.choices[0].delta.content)
-    check(`continue_${provider}_fim`, text.trim().length > 0, text)
+    const choices = []
+    for await (const chunk of api.fimStream(hole, signal)) choices.push(chunk.choices[0])
+    // That there is text is up to the model: small ones may leave the hole as it is.
+    check(`continue_${provider}_fim`, choices.at(-1)?.finish_reason &&
+      choices.every(choice => typeof choice.delta.content === 'string'), choices)
   })
   await run(`continue_${provider}_embed`, async () => {
     const answer = await api.embed({ model: 'octet', input: ['one', 'two'] })

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import urllib.request
 
-BASE, AIDER = sys.argv[1:3]
+BASE, AIDER = sys.argv[1], os.path.abspath(sys.argv[2])
 BEFORE = "def greet():\n    return 'hello'\n"
 AFTER = "def greet():\n    return 'good day'\n"
 WORDS = f"Here it is:\n\ngreet.py\n```python\n{AFTER}```\n"
