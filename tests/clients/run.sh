@@ -43,7 +43,7 @@ serve() { # NAME OPTIONS...; leaves $url
     local log=$folder/$1.log
     "$octet" serve "${@:2}" --port 0 -q 2>"$log" &
     servers+=($!)
-    for _ in $(seq 300); do grep -q http:// "$log" && break; sleep 0.1; done
+    for _ in $(seq 300); do grep -qs http:// "$log" && break; sleep 0.1; done
     url=$(grep -o 'http://.*' "$log")
 }
 client() { timeout 300 "$@" 2>&1 | tee -a "$results"; } # COMMAND...

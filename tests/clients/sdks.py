@@ -16,6 +16,7 @@ import ollama
 import openai
 
 BASE, BIN = sys.argv[1:3]
+litellm.suppress_debug_info = True
 failed = 0
 
 
