@@ -77,8 +77,9 @@ probe_flags = $(if $(findstring generic,$(1)),-O3)\
  $(if $(findstring avx512,$(1)),-O3 -mavx512f -mavx512vnni -mfma)\
  $(if $(findstring neon,$(1)),-O3 -march=armv8.2-a+dotprod)
 
-.PHONY: all lib grammars help deps check quick-check style demo check-clients check-aarch64 asan tests tests-asan tests-cov tsan check-threads fuzz fuzz-build fuzz-serve \
-        clang-lint neon bench coverage format install uninstall clean
+.PHONY: all lib grammars help deps check quick-check style demo check-clients check-clients-all \
+        check-aarch64 asan tests tests-asan tests-cov tsan check-threads fuzz fuzz-build \
+        fuzz-serve clang-lint neon bench coverage format install uninstall clean
 all: $(BUILD)/octet lib ## the program and the library (default)
 lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
 
@@ -171,8 +172,10 @@ coverage: ## line coverage of src/ by unit and program tests
 	@tools/deps.sh coverage
 	+@tools/coverage.sh
 check-clients: $(BUILD)/octet ## real SDKs against octet serve (npm, PyPI): MODEL=file.gguf
-	@test -n "$(MODEL)" || { echo "no model in models/: make check-clients MODEL=..." >&2; exit 1; }
-	@tests/clients/run.sh $(BUILD)/octet $(MODEL)
+check-clients-all: $(BUILD)/octet ## the large clients too: Copilot CLI, Continue, aider
+check-clients check-clients-all:
+	@test -n "$(MODEL)" || { echo "no model in models/: make $@ MODEL=..." >&2; exit 1; }
+	@tests/clients/run.sh $(BUILD)/octet $(MODEL) $(if $(filter %-all,$@),--all)
 asan: $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
 tests-asan: $(call test_bin,$(BUILD)/asan)
 # What shares memory between threads: the pool, sessions, the cache's writer, lanes and HTTP.

@@ -298,6 +298,15 @@ enum octet_status octet_session_score(struct octet_session *session, const int32
                                       size_t n_tokens, octet_logits_fn fn, void *user,
                                       struct octet_err *err);
 
+/* As octet_session_sync, handing FN the hidden state of every token that it computes, in order:
+ * what the last norm leaves (d_model), of which the output matrix makes the logits. Tokens that the
+ * session holds already are not computed again (clear it first to hear of all), the cache is not
+ * asked, and no logits are left. STATE lives during the call only. */
+typedef void (*octet_state_fn)(void *user, size_t position, const float *state);
+enum octet_status octet_session_states(struct octet_session *session, const int32_t *tokens,
+                                       size_t n_tokens, octet_state_fn fn, void *user,
+                                       struct octet_err *err);
+
 const float *octet_session_logits(const struct octet_session *session); // (n_vocab), NULL if empty
 /* Those after the token at POSITION, of the positions asked for; NULL: not held. After a sync that
  * asked for several the first is there; the first that would not be finite ends them. */

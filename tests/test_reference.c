@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "format/gguf.h"
 #include "octet.h"
 
 enum { MAX_PROMPTS = 8, MAX_PROMPT = 512 };
@@ -170,6 +171,79 @@ static void test_q8_cache_stays_near_at_every_position(void **state) {
     compare_all(OCTET_KV_Q8_0, Q8_BOUND);
 }
 
+/* ---- Hidden states --------------------------------------------------------------------------- */
+
+/* The output matrix of the fixtures is F32 with more rows than columns, so that its product with a
+ * hidden state is the reference's logits for no other hidden state. */
+struct projection {
+    const float *w, *b; // (n_vocab, d), (n_vocab) or NULL
+    size_t d, n_seen;
+    const struct expected *e;
+    const float *expected; // (n_tokens, n_vocab)
+    double max_error;
+    uint64_t hash;
+};
+
+static void project_state(void *user, size_t position, const float *state) {
+    struct projection *p = user;
+    assert_int_equal(position, p->n_seen++);
+    p->hash = octet_logits_hash(p->hash, state, p->d);
+    for (size_t i = 0; i < p->e->n_vocab; i++) {
+        double sum = p->b ? (double)p->b[i] : 0;
+        for (size_t k = 0; k < p->d; k++) sum += (double)p->w[i * p->d + k] * (double)state[k];
+        double error = fabs(sum - (double)p->expected[position * p->e->n_vocab + i]);
+        if (!(error <= p->max_error)) p->max_error = error;
+    }
+}
+
+/* The states of a prompt, asked for in pieces of STRIDE tokens; 0: at once. */
+static struct projection project(struct octet_model *model, const struct gguf *file,
+                                 const struct expected *e, uint32_t prompt, int32_t chunk,
+                                 size_t stride) {
+    const struct gguf_tensor *w = gguf_tensor(file, "output.weight");
+    const struct gguf_tensor *b = gguf_tensor(file, "output.bias");
+    if (!w) w = gguf_tensor(file, "token_embd.weight");
+    assert_string_equal(w->type->name, "F32");
+    struct projection p = {w->data, b ? b->data : NULL, w->ne[0], 0, e, e->logits[prompt],
+                           0, OCTET_HASH_INIT};
+    assert_true(p.d < e->n_vocab);
+    struct octet_session *session = open_session(model, OCTET_KV_F32, chunk);
+    const size_t n = e->n_tokens[prompt];
+    if (stride == 0) stride = n;
+    for (size_t to = 0; to < n;) {
+        to = to + stride < n ? to + stride : n;
+        struct octet_err err = {0};
+        if (octet_session_states(session, e->ids[prompt], to, project_state, &p, &err) != OCTET_OK)
+            fail_msg("%s", err.message);
+        assert_int_equal(p.n_seen, to);
+        assert_null(octet_session_logits(session));
+    }
+    octet_session_close(session);
+    return p;
+}
+
+static void test_hidden_states_are_the_reference_s_and_always_the_same_bits(void **state) {
+    (void)state;
+    for (size_t i = 0; i < N_FIXTURES; i++) {
+        struct expected e;
+        char path[256];
+        struct gguf *file;
+        load_expected(fixtures[i].logits, &e);
+        struct octet_model *model = open_model(fixtures[i].model);
+        snprintf(path, sizeof path, "tests/data/reference/%s.gguf", fixtures[i].model);
+        assert_int_equal(gguf_open(path, &file, NULL), OCTET_OK);
+        for (uint32_t prompt = 0; prompt < e.n_prompts; prompt++) {
+            struct projection p = project(model, file, &e, prompt, 0, 0);
+            assert_true(p.max_error / e.range <= F32_BOUND);
+            assert_true(project(model, file, &e, prompt, 7, 0).hash == p.hash);
+            assert_true(project(model, file, &e, prompt, 0, 50).hash == p.hash);
+        }
+        gguf_close(file);
+        octet_model_close(model);
+        free_expected(&e);
+    }
+}
+
 /* ---- Ways of computing the same thing -------------------------------------------------------- */
 
 static uint64_t hash_token_by_token(struct octet_model *model, const struct expected *e,
@@ -286,6 +360,7 @@ int main(void) {
         cmocka_unit_test(test_f32_cache_agrees_at_every_position),
         cmocka_unit_test(test_f16_cache_stays_close_at_every_position),
         cmocka_unit_test(test_q8_cache_stays_near_at_every_position),
+        cmocka_unit_test(test_hidden_states_are_the_reference_s_and_always_the_same_bits),
         cmocka_unit_test(test_chunks_and_single_tokens_give_the_bits_of_one_piece),
         cmocka_unit_test(test_sessions_in_one_step_give_the_bits_of_each_alone),
         cmocka_unit_test(test_going_back_to_a_prefix_gives_the_bits_of_a_fresh_session),

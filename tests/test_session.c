@@ -177,6 +177,61 @@ static void test_scores_agree_for_all_chunks_and_with_sync(void **state) {
     octet_session_close(whole);
 }
 
+struct told_states {
+    uint64_t hash;
+    size_t n, first, d;
+};
+
+static void hash_state(void *user, size_t position, const float *state) {
+    struct told_states *t = user;
+    if (t->n++ == 0) t->first = position;
+    assert_int_equal(position, t->first + t->n - 1);
+    t->hash = octet_logits_hash(t->hash, state, t->d);
+}
+
+static struct told_states states_of(struct octet_session *s, const struct octet_model *model,
+                                    const int32_t *ids, size_t n) {
+    struct octet_model_info info;
+    octet_model_get_info(model, &info);
+    struct told_states t = {OCTET_HASH_INIT, 0, 0, (size_t)info.d_model};
+    struct octet_err err;
+    if (octet_session_states(s, ids, n, hash_state, &t, &err) != OCTET_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(octet_session_length(s), n);
+    return t;
+}
+
+static void test_states_are_told_of_what_the_session_does_not_hold(void **state) {
+    (void)state;
+    struct octet_session *s = open_session(mixtral, 128, 0);
+    const struct told_states whole = states_of(s, mixtral, tokens, N_TOKENS);
+    assert_int_equal(whole.n, N_TOKENS);
+    assert_int_equal(states_of(s, mixtral, tokens, N_TOKENS).n, 0);
+    assert_int_equal(states_of(s, mixtral, tokens, 30).n, 0);
+    const struct told_states rest = states_of(s, mixtral, tokens, N_TOKENS);
+    assert_int_equal(rest.first, 30);
+    assert_int_equal(rest.n, N_TOKENS - 30);
+    octet_session_clear(s);
+    assert_true(states_of(s, mixtral, tokens, N_TOKENS).hash == whole.hash);
+    struct octet_session *fresh = open_session(mixtral, 128, 0); // the states leave no logits
+    assert_null(octet_session_logits(s));
+    assert_true(sync_hash(s, mixtral, tokens, N_TOKENS) ==
+                sync_hash(fresh, mixtral, tokens, N_TOKENS));
+    octet_session_close(s);
+    octet_session_close(fresh);
+}
+
+static void test_states_of_wrong_tokens_are_refused(void **state) {
+    (void)state;
+    struct octet_session *s = open_session(mistral, 32, 0);
+    struct octet_err err;
+    const int32_t bad[] = {1, -1};
+    assert_int_equal(octet_session_states(s, tokens, 33, hash_state, NULL, &err), OCTET_ECONTEXT);
+    assert_int_equal(octet_session_states(s, tokens, 0, hash_state, NULL, &err), OCTET_EARG);
+    assert_int_equal(octet_session_states(s, bad, 2, hash_state, NULL, &err), OCTET_EARG);
+    octet_session_close(s);
+}
+
 static bool stop_at_once(void *user, uint64_t done, uint64_t total) {
     (void)done, (void)total;
     return --*(int *)user > 0;
@@ -193,6 +248,12 @@ static void test_cancelled_prefill_can_be_taken_up_again(void **state) {
     assert_int_equal(octet_session_sync(s, tokens, N_TOKENS, &err), OCTET_ECANCELLED);
     assert_true(octet_session_length(s) < N_TOKENS);
     assert_null(octet_session_logits(s));
+    countdown = 3;
+    struct told_states t = {.d = 1};
+    octet_session_clear(s);
+    assert_int_equal(octet_session_states(s, tokens, N_TOKENS, hash_state, &t, &err),
+                     OCTET_ECANCELLED);
+    assert_int_equal(octet_session_length(s), t.n);
     countdown = 1000;
     assert_true(sync_hash(s, mistral, tokens, N_TOKENS) ==
                 sync_hash(fresh, mistral, tokens, N_TOKENS));
@@ -226,6 +287,9 @@ static void test_allocation_failures_are_clean(void **state) {
         enum octet_status status = octet_model_open(mixtral_path, &one, &model, &err);
         if (status == OCTET_OK) status = octet_session_open(model, NULL, &s, &err);
         if (status == OCTET_OK) status = octet_session_sync(s, tokens, 5, &err);
+        struct told_states t = {.d = 1};
+        if (status == OCTET_OK)
+            status = octet_session_states(s, tokens + 1, 80, hash_state, &t, &err);
         mem_fail_after(SIZE_MAX);
         octet_session_close(s);
         octet_model_close(model);
@@ -251,6 +315,28 @@ static void test_infinite_weights_are_an_error_not_an_answer(void **state) {
     enum octet_status status = octet_session_sync(s, tokens, 40, &err);
     assert_int_equal(status, OCTET_ENUMERIC);
     assert_non_null(strstr(err.message, "--check"));
+    octet_session_close(s);
+    octet_model_close(model);
+    unlink(path);
+}
+
+static void test_infinite_hidden_states_are_an_error_too(void **state) {
+    (void)state;
+    char path[80];
+    snprintf(path, sizeof path, "%s/damaged.gguf", dir);
+    synth("mixtral-8x7b-tiny", "f16", path);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    fseek(f, ftell(f) / 2, SEEK_SET); // weights of the layer
+    for (int i = 0; i < 200000; i++) fputs("\x01\x7c", f);
+    fclose(f);
+    struct octet_model *model = open_model(path, 1);
+    struct octet_session *s = open_session(model, 0, 0);
+    struct told_states t = {.d = 1};
+    struct octet_err err;
+    assert_int_equal(octet_session_states(s, tokens, 40, hash_state, &t, &err), OCTET_ENUMERIC);
+    assert_non_null(strstr(err.message, "hidden state"));
     octet_session_close(s);
     octet_model_close(model);
     unlink(path);
@@ -354,10 +440,13 @@ int main(void) {
         cmocka_unit_test(test_prompt_longer_than_the_context_changes_nothing),
         cmocka_unit_test(test_wrong_arguments_are_refused),
         cmocka_unit_test(test_scores_agree_for_all_chunks_and_with_sync),
+        cmocka_unit_test(test_states_are_told_of_what_the_session_does_not_hold),
+        cmocka_unit_test(test_states_of_wrong_tokens_are_refused),
         cmocka_unit_test(test_cancelled_prefill_can_be_taken_up_again),
         cmocka_unit_test(test_several_sessions_in_one_step_equal_each_alone),
         cmocka_unit_test(test_allocation_failures_are_clean),
         cmocka_unit_test(test_infinite_weights_are_an_error_not_an_answer),
+        cmocka_unit_test(test_infinite_hidden_states_are_an_error_too),
         cmocka_unit_test(test_router_picks_the_largest_and_breaks_ties_by_index),
         cmocka_unit_test(test_ring_refuses_positions_it_has_overwritten),
     };

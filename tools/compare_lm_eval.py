@@ -1,25 +1,25 @@
 #!/usr/bin/env python3
-"""Holds `octet eval` against lm-eval, row by row, on the same weights.
+"""Holds octet against lm-eval, row by row, on the same weights.
 
-    compare_lm_eval.py OCTET MODEL.gguf SET.jsonl [LIMIT]
+    compare_lm_eval.py OCTET MODEL.gguf SET.jsonl [--from N] [--limit N] [--server]
 
-Needs lm-eval, accelerate, transformers, torch and gguf from PyPI. The model's weights are expanded
-to F32 on both sides and octet's cache is F32 too, so that the protocol is compared and not the
-rounding of activations and keys; SET holds query, choices and gold. Prints both accuracies and the
-rows that differ; exit 1 if any does.
+SET holds query, choices and gold. Prints both accuracies and the rows that differ; exit 1 if any
+does.
+
+Without --server, `octet eval` against lm-eval's own scoring with transformers: needs lm-eval,
+accelerate, transformers, torch and gguf from PyPI. The weights are expanded to F32 on both sides
+and octet's cache is F32 too, so that the protocol is compared and not the rounding of activations
+and keys.
+
+With --server, `octet eval` against lm-eval asking `octet serve` (local-completions, with the
+server's tokenizer): needs lm-eval[api]. The log-likelihoods are the same then, up to their rounding
+to single precision on the way.
 """
+import argparse
 import json
 import pathlib
 import subprocess
-import sys
 import tempfile
-
-import gguf
-import lm_eval
-import torch
-import transformers
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 
 TASK = """
 task: octet_rows
@@ -36,6 +36,7 @@ metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
 
 def expand(source, target):
     """Writes SOURCE again with every tensor as F32."""
+    import gguf
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(target, reader.fields["general.architecture"].contents())
     for field in reader.fields.values():
@@ -52,42 +53,83 @@ def expand(source, target):
     writer.close()
 
 
-def octet_rows(octet, model, rows, limit, folder):
+def octet_rows(octet, model, rows, folder, kv):
     out = folder / "octet.jsonl"
-    command = [octet, "eval", rows, "-m", model, "--kv", "f32", "--rows", out]
-    subprocess.run(command + (["--limit", str(limit)] if limit else []), check=True)
+    subprocess.run([octet, "eval", rows, "-m", model, "--kv", kv, "--rows", out], check=True)
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
-def harness_rows(model, rows, limit, folder):
-    task = folder / "octet_rows.yaml"
-    task.write_text(TASK.format(rows=pathlib.Path(rows).resolve()))
-    weights = transformers.AutoModelForCausalLM.from_pretrained(
-        model.parent, gguf_file=model.name, dtype=torch.float32)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name)
+def harness_rows(model, rows, folder):
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+    (folder / "octet_rows.yaml").write_text(TASK.format(rows=rows))
     result = lm_eval.simple_evaluate(
-        model=HFLM(pretrained=weights, tokenizer=tokenizer, batch_size=8), tasks=["octet_rows"],
-        task_manager=TaskManager(include_path=str(folder)), limit=limit or None,
+        model=model, tasks=["octet_rows"], task_manager=TaskManager(include_path=str(folder)),
         bootstrap_iters=0)
     return sorted(result["samples"]["octet_rows"], key=lambda row: row["doc_id"])
 
 
+def by_transformers(octet, model, rows, folder):
+    import torch
+    import transformers
+    from lm_eval.models.huggingface import HFLM
+    expanded = folder / "f32.gguf"
+    expand(model, expanded)
+    ours = octet_rows(octet, expanded, rows, folder, "f32")
+    weights = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=expanded.name, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=expanded.name)
+    harness = HFLM(pretrained=weights, tokenizer=tokenizer, batch_size=8)
+    return ours, harness_rows(harness, rows, folder)
+
+
+def by_server(octet, model, rows, folder):
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+    ours = octet_rows(octet, model, rows, folder, "f16")
+    server = subprocess.Popen([octet, "serve", "-m", model, "--port", "0", "-q"],
+                              stderr=subprocess.PIPE, text=True)
+    try:
+        url = ""
+        while "http://" not in url:
+            url = server.stderr.readline()
+        harness = LocalCompletionsAPI(
+            model="octet", base_url=url[url.index("http://"):].strip() + "/v1/completions",
+            num_concurrent=2)
+        assert harness.tokenizer_backend == "remote", harness.tokenizer_backend
+        return ours, harness_rows(harness, rows, folder)
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def main():
-    octet, model, rows = sys.argv[1:4]
-    limit = int(sys.argv[4]) if len(sys.argv) > 4 else 0
+    parser = argparse.ArgumentParser()
+    parser.add_argument("octet")
+    parser.add_argument("model")
+    parser.add_argument("set")
+    parser.add_argument("--from", type=int, default=0, dest="first")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--server", action="store_true")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        expanded = folder / "f32.gguf"
-        expand(model, expanded)
-        ours = octet_rows(octet, expanded, rows, limit, folder)
-        theirs = harness_rows(expanded, rows, limit, folder)
-    differing = [(a["row"], score) for a, b in zip(ours, theirs, strict=True)
-                 for score in ("acc", "acc_norm") if a[score] != b[score]]
+        rows = folder / "rows.jsonl"
+        lines = pathlib.Path(args.set).read_text().splitlines(keepends=True)[args.first:]
+        rows.write_text("".join(lines[:args.limit]))
+        ours, theirs = (by_server if args.server else by_transformers)(
+            args.octet, args.model, rows, folder)
+    differing = []
+    for ours_row, row in zip(ours, theirs, strict=True):
+        sums = [float(answer[0][0]) for answer in row["resps"]]
+        picked = sums.index(max(sums))
+        if picked != ours_row["picked"] or any(
+                ours_row[score] != bool(row[score]) for score in ("acc", "acc_norm")):
+            differing.append((args.first + row["doc_id"], ours_row["picked"], picked, sums))
     for score in ("acc", "acc_norm"):
         print(f"{score}: octet {sum(a[score] for a in ours)}, "
               f"lm-eval {sum(int(b[score]) for b in theirs)} of {len(ours)}")
     print(f"rows that differ: {differing if differing else 'none'}")
-    sys.exit(bool(differing))
+    raise SystemExit(bool(differing))
 
 
 if __name__ == "__main__":

@@ -182,11 +182,17 @@ static bool restore_prefix(struct octet_session *s, const struct octet_span *wan
     return true;
 }
 
+/* Tokens at the beginning of the wanted ones that the session holds. */
+static size_t held_prefix(const struct octet_session *s, const struct octet_span *want) {
+    size_t n = 0;
+    while (n < s->held.n && n < want->n && s->held.ids[n] == want->tokens[n]) n++;
+    return n;
+}
+
 /* Drops what does not match the wanted tokens; afterwards the session holds a prefix of them that
  * leaves out all whose logits are wanted, or all of them with those logits. */
 static void keep_prefix(struct octet_session *s, const struct octet_span *want) {
-    size_t n = 0, first = first_wanted(want);
-    while (n < s->held.n && n < want->n && s->held.ids[n] == want->tokens[n]) n++;
+    size_t n = held_prefix(s, want), first = first_wanted(want);
     bool complete = n == want->n && s->logits_from <= first && s->logits_end >= n;
     if (n > first && !complete) n = first;
     if (n < s->held.n && !kv_can_resume(&s->kv, n)) n = 0;
@@ -389,12 +395,19 @@ enum octet_status octet_session_sync(struct octet_session *session, const int32_
     return octet_sessions_sync(&session, &span, 1, err);
 }
 
-/* ---- Scoring ----------------------------------------------------------------------------------
+/* ---- Every position ---------------------------------------------------------------------------
  */
 
+/* Who hears of every position: one of the two is set. */
+struct listener {
+    octet_logits_fn logits;
+    octet_state_fn state;
+    void *user;
+};
+
 /* Logits of all rows of the step just run, SCORE_ROWS at a time. */
-static enum octet_status score_rows(struct octet_model *model, const struct journey *j,
-                                    octet_logits_fn fn, void *user, struct octet_err *err) {
+static enum octet_status tell_logits(struct octet_model *model, const struct journey *j,
+                                     const struct listener *to, struct octet_err *err) {
     struct step *step = &model->step;
     size_t d = model->m.shape.d_model, n_vocab = model->m.shape.n_vocab;
     for (size_t row = 0; row < j->n; row += SCORE_ROWS) {
@@ -404,7 +417,7 @@ static enum octet_status score_rows(struct octet_model *model, const struct jour
             const float *logits = model->logits + i * n_vocab;
             enum octet_status status = check_finite(model, logits, err);
             if (status != OCTET_OK) return status;
-            fn(user, j->from + row + i, logits);
+            to->logits(to->user, j->from + row + i, logits);
             if (j->from + row + i + 1 < j->want.n) continue;
             memcpy(j->session->logits, logits, n_vocab * sizeof *logits);
             j->session->logits_from = j->want.n - 1;
@@ -414,24 +427,64 @@ static enum octet_status score_rows(struct octet_model *model, const struct jour
     return OCTET_OK;
 }
 
-enum octet_status octet_session_score(struct octet_session *session, const int32_t *tokens,
-                                      size_t n_tokens, octet_logits_fn fn, void *user,
-                                      struct octet_err *err) {
+static enum octet_status tell_states(struct octet_model *model, const struct journey *j,
+                                     const struct listener *to, struct octet_err *err) {
+    struct step *step = &model->step;
+    size_t d = model->m.shape.d_model;
+    step_states(&model->m, step, step->x, j->n);
+    for (size_t i = 0; i < j->n; i++) {
+        const float *state = step->h + i * d;
+        for (size_t k = 0; k < d; k++)
+            if (!isfinite(state[k]))
+                return octet_fail(err, OCTET_ENUMERIC,
+                                  "%s: value %zu of a hidden state is %f; the weights are damaged "
+                                  "(`octet inspect --check` finds the tensor)",
+                                  gguf_path(model->file), k, (double)state[k]);
+        to->state(to->user, j->from + i, state);
+    }
+    return OCTET_OK;
+}
+
+/* Brings the session, which holds a prefix of them, to the wanted tokens. */
+static enum octet_status travel_told(struct octet_session *session, const struct octet_span *want,
+                                     const struct listener *to, struct octet_err *err) {
     struct octet_model *model = session->model;
-    struct journey j = {.session = session, .want = {tokens, n_tokens, 1}, .total = n_tokens};
-    enum octet_status status = check_tokens(session, &j.want, err);
-    if (status != OCTET_OK) return status;
-    forget_from(session, 0);
+    struct journey j = {
+        .session = session, .want = *want, .total = want->n - session->held.n};
+    enum octet_status status = OCTET_OK;
     pthread_mutex_lock(&model->lock);
-    while (status == OCTET_OK && session->held.n < n_tokens) {
+    while (status == OCTET_OK && session->held.n < want->n) {
         size_t n_rows = plan_step(&j, 1, session->chunk);
-        status = model_reserve(model, n_rows, SCORE_ROWS, err);
+        status = model_reserve(model, n_rows, to->logits ? SCORE_ROWS : 0, err);
         if (status == OCTET_OK) status = run_step(model, &j, 1, n_rows, err);
         if (status == OCTET_OK) status = advance(&j, err);
-        if (status == OCTET_OK) status = score_rows(model, &j, fn, user, err);
+        if (status == OCTET_OK)
+            status = (to->logits ? tell_logits : tell_states)(model, &j, to, err);
     }
     pthread_mutex_unlock(&model->lock);
     return status;
+}
+
+enum octet_status octet_session_score(struct octet_session *session, const int32_t *tokens,
+                                      size_t n_tokens, octet_logits_fn fn, void *user,
+                                      struct octet_err *err) {
+    const struct octet_span want = {tokens, n_tokens, 1};
+    const enum octet_status status = check_tokens(session, &want, err);
+    if (status != OCTET_OK) return status;
+    forget_from(session, 0);
+    return travel_told(session, &want, &(struct listener){.logits = fn, .user = user}, err);
+}
+
+enum octet_status octet_session_states(struct octet_session *session, const int32_t *tokens,
+                                       size_t n_tokens, octet_state_fn fn, void *user,
+                                       struct octet_err *err) {
+    const struct octet_span want = {tokens, n_tokens, 1};
+    const enum octet_status status = check_tokens(session, &want, err);
+    if (status != OCTET_OK) return status;
+    size_t n = held_prefix(session, &want);
+    if (n < session->held.n && !kv_can_resume(&session->kv, n)) n = 0;
+    forget_from(session, n);
+    return travel_told(session, &want, &(struct listener){.state = fn, .user = user}, err);
 }
 
 /* ---- What a session tells ---------------------------------------------------------------------

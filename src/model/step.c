@@ -68,11 +68,18 @@ bool step_run(const struct model *m, struct step *s) {
     return m->arch->forward(m, s);
 }
 
-void step_logits(const struct model *m, struct step *s, const float *x, size_t n_rows,
-                 float *logits) {
+void step_states(const struct model *m, struct step *s, const float *x, size_t n_rows) {
     size_t n = s->n;
     s->n = n_rows;
     m->arch->final_norm(m, s, x, s->h);
+    s->n = n;
+}
+
+void step_logits(const struct model *m, struct step *s, const float *x, size_t n_rows,
+                 float *logits) {
+    size_t n = s->n;
+    step_states(m, s, x, n_rows);
+    s->n = n_rows;
     input_set(s, s->h, n_rows, m->shape.d_model);
     linear(s, &m->w.output, logits);
     s->n = n;

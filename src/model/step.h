@@ -54,6 +54,8 @@ size_t step_layout(struct step *s, const struct model *m, size_t n, int n_thread
 
 /* The whole forward pass: s->x of every row after the last layer. False: cancelled. */
 bool step_run(const struct model *m, struct step *s);
+/* Hidden states (n_rows, d_model) of rows X (n_rows, d_model), after the last norm, in s->h. */
+void step_states(const struct model *m, struct step *s, const float *x, size_t n_rows);
 /* Logits (n_rows, n_vocab) of rows X (n_rows, d_model), n_rows <= the n of the layout. */
 void step_logits(const struct model *m, struct step *s, const float *x, size_t n_rows,
                  float *logits);

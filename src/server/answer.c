@@ -18,7 +18,7 @@ struct answer *answer_new(struct server *server, struct exchange *exchange, stru
     if (!answer) return NULL;
     *answer = (struct answer){.server = server, .exchange = exchange, .lane = lane,
                             .dialect = dialect, .n_choices = n_choices,
-                            .created = time(NULL)};
+                            .n_samples = n_choices, .created = time(NULL)};
     answer->choices = mem_array(n_choices, sizeof *answer->choices);
     if (!answer->choices) {
         mem_free(answer);
@@ -43,13 +43,14 @@ static void free_calls(struct choice *choice) {
 void answer_free(struct answer *answer) {
     for (size_t i = 0; i < answer->n_choices; i++) {
         job_free(answer->choices[i].job);
+        buffer_free(&answer->choices[i].before);
         buffer_free(&answer->choices[i].text);
         mem_free(answer->choices[i].tokens);
         free_calls(&answer->choices[i]);
+        vectors_free(answer->choices[i].vectors);
     }
     hole_free(answer->hole);
     json_decref(answer->extra);
-    mem_free(answer->before);
     mem_free(answer->choices);
     mem_free(answer);
 }
@@ -202,8 +203,8 @@ static void on_done(struct job *job) {
     choice->finish = job->finish;
     snprintf(choice->stopped_by, sizeof choice->stopped_by, "%s", job->stopped_by);
     answer->generated_tokens += job->n_generated;
+    if (choice->index % answer->n_samples == 0) answer->cached_tokens += job->n_cached;
     if (choice->index == 0) {
-        answer->cached_tokens = job->n_cached;
         answer->submitted = job->submitted;
         answer->started = job->started;
         answer->first = job->first;
@@ -219,6 +220,8 @@ static void on_done(struct job *job) {
     choice->tokens = job->tokens;
     choice->n_tokens = job->n_tokens;
     job->tokens = NULL;
+    choice->vectors = job->vectors;
+    job->vectors = NULL;
     choice->job = NULL; // freed by its lane
     if (answer->stream) answer->dialect->done(choice);
     if (--answer->n_left == 0) end(answer);
@@ -258,7 +261,8 @@ void answer_start(struct answer *answer) {
         return;
     }
     answer->n_left = answer->n_choices;
-    answer->prompt_tokens = answer->choices[0].job->prompt.n;
+    for (size_t i = 0; i < answer->n_choices; i += answer->n_samples)
+        answer->prompt_tokens += answer->choices[i].job->prompt.n;
     answer->submitted = probe_seconds();
     exchange_on_gone(answer->exchange, on_gone, answer);
     for (; answer->n_submitted < answer->n_choices; answer->n_submitted++) {

@@ -29,9 +29,11 @@ struct choice {
     struct answer *answer;
     size_t index;
     struct job *job;      // NULL once it ended
+    struct buffer before; // text that goes before the answer (echo)
     struct buffer text;   // all of the answer
     struct token_report *tokens; // (n_tokens) once the job has ended, if chances were wanted
     size_t n_tokens;
+    struct vectors *vectors; // likewise, if these were wanted; or NULL
     size_t n_reported; // tokens whose chances were sent
     size_t n_shown;    // bytes of TEXT, where the answer fills a hole
     size_t n_skipped;  // of these, at the beginning, that the prefix has already
@@ -66,7 +68,8 @@ struct answer {
     time_t created;
     struct choice *choices; // (n_choices)
     size_t n_choices, n_left, n_submitted;
-    /* Sums over the choices that ended. */
+    size_t n_samples; // choices per prompt, one after the other
+    /* Sums over the prompts, and over the choices that ended. */
     size_t prompt_tokens, cached_tokens, generated_tokens;
     double submitted, started, first, ended; // of the first choice
     struct octet_err err;                    // of a choice that failed
@@ -75,7 +78,6 @@ struct answer {
     size_t n_events, n_parts;                // that were sent; begun
     bool in_text;                            // the last part is text, and may go on
     size_t text_from;                        // where it begins in the choice's text
-    char *before;                            // text that goes before every answer (echo), or NULL
     struct hole *hole;                       // that is filled, or NULL; owned
 };
 

@@ -131,29 +131,33 @@ struct job *asked_job(struct body *body, const struct lane *lane, size_t sample)
 
 /* ---- Prompts and holes ----------------------------------------------------------------------- */
 
-void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,
-                  struct job *job) {
+void asked_tokens(struct body *body, const json_t *text, const struct lane *lane,
+                  struct octet_tokens *out) {
     const struct octet_model *const model = lane_model(lane);
     struct octet_err err;
-    if (json_is_string(prompt)) {
-        const size_t n = json_string_length(prompt), most = lane_most_bytes(lane);
-        if (octet_tokenize(model, json_string_value(prompt), n < most ? n : most,
-                           OCTET_TOKENIZE_BOS | OCTET_TOKENIZE_SPECIAL, &job->prompt,
-                           &err) != OCTET_OK)
+    if (json_is_string(text)) {
+        const size_t n = json_string_length(text), most = lane_most_bytes(lane);
+        if (octet_tokenize(model, json_string_value(text), n < most ? n : most,
+                           OCTET_TOKENIZE_BOS | OCTET_TOKENIZE_SPECIAL, out, &err) != OCTET_OK)
             body_complain(body, "%.180s", err.message);
         return;
     }
     size_t i;
     const json_t *id;
-    if (!json_is_array(prompt))
-        body_complain(body, "'prompt' is neither a text nor a list of token ids");
-    json_array_foreach(prompt, i, id) {
+    if (!json_is_array(text))
+        body_complain(body, "what is to be read is neither a text nor a list of token ids");
+    json_array_foreach(text, i, id) {
         const json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
         if (value < 0 || (size_t)value >= octet_n_tokens(model))
             body_complain(body, "a list of token ids holds what is no token of this model");
-        else if (octet_tokens_push(&job->prompt, (int32_t)value) != OCTET_OK)
+        else if (octet_tokens_push(out, (int32_t)value) != OCTET_OK)
             body_complain(body, "out of memory");
     }
+}
+
+void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,
+                  struct job *job) {
+    asked_tokens(body, prompt, lane, &job->prompt);
 }
 
 struct hole *asked_hole(struct body *body, const char *prefix, const char *suffix) {

@@ -35,7 +35,10 @@ char *asked_content(struct body *body, const json_t *content);
 /* The conversation at KEY of BODY as the prompt of JOB, with the stop strings of its format and the
  * tools that BODY offers. A last message of the assistant is what the answer begins with. */
 void asked_chat(struct body *body, const char *key, struct lane *lane, struct job *job);
-/* A text, or a list of token ids. */
+/* A text, or a list of token ids, appended to OUT. */
+void asked_tokens(struct body *body, const json_t *text, const struct lane *lane,
+                  struct octet_tokens *out);
+/* The same as the prompt of JOB. */
 void asked_prompt(struct body *body, const json_t *prompt, const struct lane *lane,
                   struct job *job);
 

@@ -37,7 +37,7 @@ json_t *chances_chat(const struct octet_model *model, const struct token_report 
         json_object_set_new(token, "top_logprobs", tops);
         json_array_append_new(list, token);
     }
-    return json_pack("{s:o}", "content", list);
+    return json_pack("{s:o, s:n}", "content", list, "refusal");
 }
 
 static json_t *tops_json(const struct octet_model *model, const struct token_report *token) {

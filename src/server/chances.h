@@ -6,7 +6,7 @@
 
 #include "server/job.h"
 
-/* {"content": [{token, logprob, bytes, top_logprobs}]} */
+/* {"content": [{token, logprob, bytes, top_logprobs}], "refusal": null} */
 json_t *chances_chat(const struct octet_model *model, const struct token_report *tokens, size_t n);
 /* {tokens, token_logprobs, top_logprobs, text_offset} of tokens FROM .. N. A token whose chance is
  * not known (the first of a prompt) is NaN, and null here. */

@@ -22,6 +22,7 @@ void job_free(struct job *job) {
     octet_grammar_close(job->grammar);
     mem_free(job->bias);
     for (size_t i = 0; i < job->n_stops; i++) mem_free(job->stops[i]);
+    vectors_free(job->vectors);
     buffer_free(&job->text);
     buffer_free(&job->unread.text);
     mem_free(job->tokens);

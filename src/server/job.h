@@ -10,6 +10,7 @@
 #include "octet.h"
 #include "server/calls.h"
 #include "server/mail.h"
+#include "server/vectors.h"
 
 enum { JOB_MAX_STOPS = 64, JOB_MAX_ENDS = 16, JOB_MAX_TOPS = 20 };
 
@@ -55,6 +56,7 @@ struct job {
     unsigned call_marks; // see call_reader.hidden
     int n_tops;                    // -1: no chances wanted
     bool score_prompt;             // chances of the prompt's tokens too
+    struct vectors *vectors;       // what the prompt becomes, instead of text; or NULL; owned
     double deadline_s;             // from the first token on; ends it after a line; 0: none
     void (*on_text)(struct job *job, const char *text, size_t n_bytes);
     void (*on_done)(struct job *job); // last; the job is freed after it

@@ -193,9 +193,10 @@ static void seat_job(struct lane *lane, struct job *job) {
     }
     struct octet_err err = {0};
     struct seat *const seat = choose_seat(lane, job);
+    const size_t n_prompt = job->prompt.n;
     const enum octet_status status = seat_take(seat, lane->model, job, &err);
     pthread_mutex_lock(&lane->lock);
-    lane->stats.prompt_tokens += seat->n_prompt;
+    lane->stats.prompt_tokens += n_prompt;
     lane->stats.cached_tokens += job->n_cached;
     if (status == OCTET_OK) count(&lane->stats, LANE_QUEUE, job->started - job->submitted);
     pthread_mutex_unlock(&lane->lock);
@@ -258,15 +259,18 @@ static void take_over(struct lane *lane, struct seat *seat) {
     pthread_mutex_unlock(&lane->lock);
 }
 
-/* Whoever has a token to compute gets one row; prompts share the rest. */
-static size_t plan_step(struct lane *lane, bool *decodes) {
-    size_t n = 0, rows = ROWS_ALONE;
+static size_t prompt_rows(const struct lane *lane, bool *decodes) {
     *decodes = false;
     for (size_t i = 0; i < lane->n_seats; i++) *decodes |= is_decoding(&lane->seats[i]);
-    if (*decodes) rows = ROWS_BESIDE;
+    return *decodes ? ROWS_BESIDE : ROWS_ALONE;
+}
+
+/* Whoever has a token to compute gets one row; prompts share the rest. */
+static size_t plan_step(struct lane *lane, bool *decodes) {
+    size_t n = 0, rows = prompt_rows(lane, decodes);
     for (size_t i = 0; i < lane->n_seats; i++) {
         struct seat *const seat = &lane->seats[i];
-        if (!seat->job || seat->ready) continue;
+        if (!seat->job || seat->job->vectors || seat->ready) continue;
         size_t end = seat->tokens.n;
         if (!is_decoding(seat)) {
             if (rows == 0 || waits_for_another(lane, seat)) continue;
@@ -324,6 +328,24 @@ static void step(struct lane *lane) {
     pthread_mutex_unlock(&lane->lock);
 }
 
+/* A piece of a text that is to become a vector. */
+static void step_vectors(struct lane *lane, struct seat *seat) {
+    bool decodes;
+    struct octet_err err;
+    struct job *const job = seat->job;
+    const double begun = probe_seconds();
+    const size_t n_rows = prompt_rows(lane, &decodes);
+    const enum octet_status status =
+        vectors_step(job->vectors, lane->model, seat->session, &job->prompt, n_rows, &err);
+    pthread_mutex_lock(&lane->lock);
+    lane->stats.prefill_s += probe_seconds() - begun;
+    pthread_mutex_unlock(&lane->lock);
+    if (status != OCTET_OK && status != OCTET_ECANCELLED)
+        fail_seat(lane, seat, status, &err);
+    else if (job->vectors->n_done == job->vectors->n)
+        leave_seat(lane, seat, FINISH_STOP);
+}
+
 static void pick(struct lane *lane, struct seat *seat) {
     struct job *const job = seat->job;
     struct told told;
@@ -362,6 +384,9 @@ static void *run(void *arg) {
         step(lane);
         for (size_t i = 0; i < lane->n_seats; i++)
             if (lane->seats[i].job && lane->seats[i].ready) pick(lane, &lane->seats[i]);
+        for (size_t i = 0; i < lane->n_seats; i++)
+            if (lane->seats[i].job && lane->seats[i].job->vectors)
+                step_vectors(lane, &lane->seats[i]);
     }
     struct job *job;
     bool stopping;
@@ -499,13 +524,35 @@ enum octet_status lane_grammar(struct lane *lane, bool schema, const char *sourc
     return grammars_get(&lane->grammars, lane->model, schema, source, n_bytes, out, err);
 }
 
-enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_err *err) {
+static enum octet_status check_texts(const struct lane *lane, const struct vectors *vectors,
+                                     struct octet_err *err) {
+    for (size_t i = 0; i < vectors->n; i++) {
+        const size_t n = vectors->ends[i] - (i > 0 ? vectors->ends[i - 1] : 0);
+        if (n == 0) return octet_fail(err, OCTET_EARG, "text %zu is empty", i);
+        if (n > (size_t)lane->n_ctx)
+            return octet_fail(err, OCTET_ECONTEXT,
+                              "text %zu has at least %zu tokens, and the context of this server "
+                              "holds %d (context_length_exceeded)",
+                              i, n, lane->n_ctx);
+    }
+    return OCTET_OK;
+}
+
+static enum octet_status check_prompt(const struct lane *lane, const struct job *job,
+                                      struct octet_err *err) {
+    if (job->vectors) return check_texts(lane, job->vectors, err);
     if (job->prompt.n == 0) return octet_fail(err, OCTET_EARG, "the prompt is empty");
     if (job->prompt.n >= (size_t)lane->n_ctx)
         return octet_fail(err, OCTET_ECONTEXT,
                           "the prompt has at least %zu tokens, and the context of this server "
                           "holds %d with the answer (context_length_exceeded)",
                           job->prompt.n, lane->n_ctx);
+    return OCTET_OK;
+}
+
+enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_err *err) {
+    const enum octet_status status = check_prompt(lane, job, err);
+    if (status != OCTET_OK) return status;
     pthread_mutex_lock(&lane->lock);
     // Who waits while a seat is free does not count as waiting: the thread is on its way to them.
     const size_t n_seats = (size_t)lane->options.n_seats;

@@ -1,5 +1,5 @@
 /* The native API of llama.cpp's server, as its editor plug-ins use it: holes to fill (/infill),
- * texts to go on with, tokens, state. */
+ * texts to go on with, state. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,108 +199,6 @@ static void post_infill(void *user, struct exchange *exchange) {
     answer_or_refuse(answer, exchange, &body);
 }
 
-/* ---- Tokens ---------------------------------------------------------------------------------- */
-
-static json_t *token_piece(const struct octet_model *model, int32_t id) {
-    const char *bytes = "";
-    size_t n = 0;
-    octet_token_bytes(model, id, true, &bytes, &n);
-    json_t *const text = json_stringn(bytes, n);
-    if (text) return text;
-    json_t *const list = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_integer((unsigned char)bytes[i]));
-    return list;
-}
-
-static json_t *tokens_json(const struct octet_model *model, const struct octet_tokens *tokens,
-                           bool pieces) {
-    json_t *const list = json_array();
-    for (size_t i = 0; i < tokens->n; i++)
-        json_array_append_new(
-            list, pieces ? json_pack("{s:i, s:o}", "id", tokens->ids[i], "piece",
-                                     token_piece(model, tokens->ids[i]))
-                         : json_integer(tokens->ids[i]));
-    return list;
-}
-
-static void post_tokenize(void *user, struct exchange *exchange) {
-    struct body body;
-    struct octet_err err;
-    struct octet_tokens tokens = {NULL, 0, 0};
-    struct lane *const lane = answer_lane(user, exchange, &body);
-    if (!lane) return;
-    const char *text = body_text(&body, "content");
-    unsigned flags = body_bool(&body, "add_special", false) ? OCTET_TOKENIZE_BOS : 0;
-    if (body_bool(&body, "parse_special", true)) flags |= OCTET_TOKENIZE_SPECIAL;
-    const bool pieces = body_bool(&body, "with_pieces", false);
-    if (!text) body_complain(&body, "'content' is missing");
-    if (text && octet_tokenize(lane_model(lane), text, strlen(text), flags, &tokens, &err) !=
-                    OCTET_OK)
-        body_complain(&body, "%.180s", err.message);
-    if (body.wrong[0])
-        exchange_error(exchange, 400, body.wrong);
-    else
-        server_reply_json(exchange, 200,
-                          json_pack("{s:o}", "tokens",
-                                    tokens_json(lane_model(lane), &tokens, pieces)));
-    octet_tokens_free(&tokens);
-    body_close(&body);
-}
-
-/* The text of tokens; bytes that are no UTF-8 become U+FFFD. NULL: out of memory. */
-static json_t *text_of(const struct octet_model *model, const struct octet_tokens *tokens,
-                       bool special) {
-    struct octet_stream stream = {{0}, 0};
-    struct buffer text = {NULL, 0, 0}, part = {NULL, 0, 0};
-    bool fine = buffer_append(&text, "", 0);
-    for (size_t i = 0; i < tokens->n && fine; i++) {
-        const char *bytes = "";
-        size_t n = 0;
-        octet_token_bytes(model, tokens->ids[i], special, &bytes, &n);
-        fine = mem_reserve((void **)&part.bytes, &part.cap, 3 * n + 12, 1);
-        if (fine) n = octet_stream_push(&stream, bytes, n, part.bytes);
-        fine = fine && buffer_append(&text, part.bytes, n);
-    }
-    char rest[4];
-    fine = fine && buffer_append(&text, rest, octet_stream_flush(&stream, rest));
-    json_t *const json = fine ? json_stringn(text.bytes, text.n) : NULL;
-    buffer_free(&text);
-    buffer_free(&part);
-    return json;
-}
-
-static void reply_text(struct exchange *exchange, struct body *body, const char *key,
-                       const struct lane *lane, struct job *job) {
-    if (body->wrong[0] || !job)
-        exchange_error(exchange, 400, body->wrong[0] ? body->wrong : "out of memory");
-    else
-        server_reply_json(exchange, 200,
-                          json_pack("{s:o}", key, text_of(lane_model(lane), &job->prompt, true)));
-    job_free(job);
-    body_close(body);
-}
-
-static void post_detokenize(void *user, struct exchange *exchange) {
-    struct body body;
-    struct lane *const lane = answer_lane(user, exchange, &body);
-    if (!lane) return;
-    struct job *const job = job_new();
-    const json_t *const tokens = body_get(&body, "tokens");
-    if (!json_is_array(tokens)) body_complain(&body, "'tokens' is not a list");
-    if (job && json_is_array(tokens)) asked_prompt(&body, tokens, lane, job);
-    reply_text(exchange, &body, "content", lane, job);
-}
-
-static void post_apply_template(void *user, struct exchange *exchange) {
-    struct body body;
-    struct lane *const lane = answer_lane(user, exchange, &body);
-    if (!lane) return;
-    struct job *const job = job_new();
-    if (job) asked_chat(&body, "messages", lane, job);
-    reply_text(exchange, &body, "prompt", lane, job);
-}
-
 /* ---- State ----------------------------------------------------------------------------------- */
 
 /* What a request has that asks for nothing else. */
@@ -346,9 +244,6 @@ const struct route llamacpp_routes[] = {
     {"/infill", HTTPD_POST, false, post_infill},
     {"/completion", HTTPD_POST, false, post_completion},
     {"/completions", HTTPD_POST, false, post_completion},
-    {"/tokenize", HTTPD_POST, false, post_tokenize},
-    {"/detokenize", HTTPD_POST, false, post_detokenize},
-    {"/apply-template", HTTPD_POST, false, post_apply_template},
     {"/props", HTTPD_GET, false, get_props},
     {"/slots", HTTPD_GET, false, get_slots},
     {0},

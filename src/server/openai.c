@@ -11,6 +11,7 @@
 #include "server/answer.h"
 #include "server/server.h"
 #include "server/tabby.h"
+#include "server/tokens.h"
 
 enum { DEFAULT_TEXT_TOKENS = 16 };
 
@@ -62,7 +63,8 @@ static void send_chunk(struct choice *c, json_t *content) {
                                      c->answer->chat ? "delta" : "text", content,
                                      "finish_reason", finish_json(c));
     json_t *const chances = choice_chances(c, c->n_reported);
-    if (chances) json_object_set_new(choice, "logprobs", chances);
+    if (chances || !c->answer->chat)
+        json_object_set_new(choice, "logprobs", chances ? chances : json_null());
     if (chances) c->n_reported = c->job ? c->job->n_tokens : c->n_tokens;
     answer_send_event(c->answer, NULL,
                      frame(c->answer, chunk_object(c->answer), json_pack("[o]", choice)));
@@ -72,8 +74,9 @@ static void stream_begin(struct answer *r) {
     for (size_t i = 0; i < r->n_choices; i++) {
         if (r->chat)
             send_chunk(&r->choices[i], json_pack("{s:s, s:s}", "role", "assistant", "content", ""));
-        else if (r->before)
-            send_chunk(&r->choices[i], json_string(r->before));
+        else if (r->choices[i].before.n > 0)
+            send_chunk(&r->choices[i],
+                       json_stringn(r->choices[i].before.bytes, r->choices[i].before.n));
     }
 }
 
@@ -112,7 +115,8 @@ static void stream_fail(struct answer *r, const char *text) {
 
 static json_t *message_json(const struct choice *c) {
     const char *const text = c->text.n > 0 ? c->text.bytes : c->n_calls > 0 ? NULL : "";
-    json_t *const json = json_pack("{s:s, s:s?}", "role", "assistant", "content", text);
+    json_t *const json =
+        json_pack("{s:s, s:s?, s:n}", "role", "assistant", "content", text, "refusal");
     json_t *const calls = c->n_calls > 0 ? json_array() : NULL;
     for (size_t i = 0; i < c->n_calls; i++) json_array_append_new(calls, call_json(&c->calls[i]));
     if (calls) json_object_set_new(json, "tool_calls", calls);
@@ -127,10 +131,12 @@ static json_t *whole_choice(const struct choice *c) {
                          "finish_reason", finish_json(c));
     } else {
         struct buffer all = {NULL, 0, 0};
-        buffer_append_text(&all, r->before ? r->before : "");
-        buffer_append_text(&all, c->text.bytes ? c->text.bytes : "");
-        json = json_pack("{s:i, s:s, s:o}", "index", (int)c->index, "text",
-                         all.bytes ? all.bytes : "", "finish_reason", finish_json(c));
+        const bool fine =
+            buffer_append(&all, c->before.bytes ? c->before.bytes : "", c->before.n) &&
+            buffer_append(&all, c->text.bytes ? c->text.bytes : "", c->text.n);
+        json = json_pack("{s:i, s:o, s:o}", "index", (int)c->index, "text",
+                         fine ? json_stringn(all.bytes, all.n) : NULL, "finish_reason",
+                         finish_json(c));
         buffer_free(&all);
     }
     json_t *const chances = choice_chances(c, 0);
@@ -214,16 +220,9 @@ static size_t n_prompts(const json_t *prompt) {
 }
 
 static void echo_prompt(struct body *body, const struct lane *lane, const struct job *job,
-                        struct answer *answer) {
-    struct buffer text = {NULL, 0, 0};
-    const char *bytes;
-    size_t n;
-    for (size_t i = 0; i < job->prompt.n; i++)
-        if (octet_token_bytes(lane_model(lane), job->prompt.ids[i], false, &bytes, &n) ==
-            OCTET_OK)
-            buffer_append(&text, bytes, n);
-    answer->before = text.bytes;
-    if (!text.bytes) body_complain(body, "'echo' of an empty prompt");
+                        struct choice *choice) {
+    if (!tokens_text(lane_model(lane), &job->prompt, false, &choice->before))
+        body_complain(body, "out of memory");
 }
 
 /* A prompt with a suffix, or with the marks of a family of models that this one is not of. */
@@ -247,7 +246,8 @@ static void read_text_jobs(struct body *body, struct lane *lane, struct answer *
     const json_t *const first = json_array_get(prompt, 0);
     const bool several = json_is_string(first) || json_is_array(first);
     struct hole *const hole = several ? NULL : find_hole(body, lane, prompt);
-    if (answer) answer->hole = hole;
+    answer->hole = hole;
+    answer->n_samples = n;
     for (size_t i = 0; i < answer->n_choices && !body->wrong[0]; i++) {
         struct job *const job = asked_job(body, lane, i % n);
         if (!job) return;
@@ -257,10 +257,8 @@ static void read_text_jobs(struct body *body, struct lane *lane, struct answer *
         read_text_prompt(body, lane, answer, several ? json_array_get(prompt, i / n) : prompt, job);
         job->n_tops = (int)n_tops;
         job->score_prompt = echo && n_tops >= 0;
-        if (echo && i == 0) echo_prompt(body, lane, job, answer);
+        if (echo) echo_prompt(body, lane, job, &answer->choices[i]);
     }
-    if (echo && answer->n_choices > n)
-        body_complain(body, "'echo' goes with a single prompt");
 }
 
 static void post_text(void *user, struct exchange *exchange) {

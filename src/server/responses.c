@@ -69,6 +69,7 @@ static json_t *begun_response(const struct answer *a) {
     json_t *const json = json_copy(a->extra);
     json_object_set_new(json, "status", json_string("in_progress"));
     json_object_set_new(json, "output", json_array());
+    json_object_del(json, "usage"); // not known yet, and strict clients take no null
     return json;
 }
 
@@ -115,12 +116,22 @@ static void send_of_item(struct answer *a, const char *type, const char *prefix,
 }
 
 /* The same about the only part of a message. */
-static void send_of_part(struct answer *a, const char *type, const char *key, json_t *value) {
+static json_t *of_part(const struct answer *a, const char *key, json_t *value) {
     char id[80];
-    send(a, type,
-         json_pack("{s:s, s:I, s:i, s:o}", "item_id",
-                   item_id(a, "msg", a->n_parts - 1, id, sizeof id), "output_index",
-                   (json_int_t)a->n_parts - 1, "content_index", 0, key, value));
+    return json_pack("{s:s, s:I, s:i, s:o}", "item_id",
+                     item_id(a, "msg", a->n_parts - 1, id, sizeof id), "output_index",
+                     (json_int_t)a->n_parts - 1, "content_index", 0, key, value);
+}
+
+static void send_part(struct answer *a, const char *type, json_t *part) {
+    send(a, type, of_part(a, "part", part));
+}
+
+/* Text of it; strict clients insist on chances, if none. */
+static void send_text(struct answer *a, const char *type, const char *key, json_t *text) {
+    json_t *const json = of_part(a, key, text);
+    json_object_set_new(json, "logprobs", json_array());
+    send(a, type, json);
 }
 
 static void begin_text(struct answer *a, size_t from) {
@@ -130,7 +141,7 @@ static void begin_text(struct answer *a, size_t from) {
     a->n_parts++;
     send_item(a, "response.output_item.added",
               message_item(a, a->n_parts - 1, "in_progress", json_array()));
-    send_of_part(a, "response.content_part.added", "part", part_json("", 0));
+    send_part(a, "response.content_part.added", part_json("", 0));
 }
 
 static void end_text(struct choice *c) {
@@ -138,8 +149,8 @@ static void end_text(struct choice *c) {
     if (!a->in_text) return;
     const char *const text = c->text.bytes ? c->text.bytes + a->text_from : "";
     const size_t n = c->text.n - a->text_from;
-    send_of_part(a, "response.output_text.done", "text", json_stringn(text, n));
-    send_of_part(a, "response.content_part.done", "part", part_json(text, n));
+    send_text(a, "response.output_text.done", "text", json_stringn(text, n));
+    send_part(a, "response.content_part.done", part_json(text, n));
     send_item(a, "response.output_item.done",
               text_item(c, a->n_parts - 1, a->text_from, c->text.n));
     a->in_text = false;
@@ -152,7 +163,7 @@ static void stream_begin(struct answer *a) {
 
 static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
     begin_text(c->answer, c->text.n - n_bytes);
-    send_of_part(c->answer, "response.output_text.delta", "delta", json_stringn(text, n_bytes));
+    send_text(c->answer, "response.output_text.delta", "delta", json_stringn(text, n_bytes));
 }
 
 static void stream_call(struct choice *c, const struct tool_call *call) {

@@ -76,8 +76,10 @@ static enum octet_status open_sampler(struct seat *seat, const struct octet_mode
 enum octet_status seat_take(struct seat *seat, const struct octet_model *model, struct job *job,
                             struct octet_err *err) {
     octet_tokens_free(&seat->tokens);
-    seat->tokens = job->prompt;
-    job->prompt = (struct octet_tokens){NULL, 0, 0};
+    if (!job->vectors) {
+        seat->tokens = job->prompt;
+        job->prompt = (struct octet_tokens){NULL, 0, 0};
+    }
     seat->job = job;
     seat->n_prompt = seat->tokens.n;
     seat->n_sent = seat->n_before = 0;
@@ -86,9 +88,9 @@ enum octet_status seat_take(struct seat *seat, const struct octet_model *model, 
     buffer_clear(&seat->text);
     if (!buffer_append(&seat->text, "", 0)) return octet_fail_memory(err, "an answer", 1);
     seat->n_computed = 0;
-    seat_reuse(seat);
+    if (!job->vectors) seat_reuse(seat);
     job->started = probe_seconds();
-    return open_sampler(seat, model, err);
+    return job->vectors ? OCTET_OK : open_sampler(seat, model, err);
 }
 
 /* ---- Chances --------------------------------------------------------------------------------- */
@@ -259,11 +261,14 @@ enum octet_status seat_pick(struct seat *seat, const struct octet_model *model, 
     enum octet_status status = octet_sampler_pick(seat->sampler, logits, &id, err);
     if (status != OCTET_OK) return status;
     if (job->first == 0) job->first = probe_seconds();
-    if (ends_job(model, job, id)) {
+    const bool ends = ends_job(model, job, id);
+    // Whoever scores a prompt counts on the chances of as many tokens more as were computed.
+    out->has_report = job->n_tops >= 0 && (!ends || job->score_prompt);
+    if (out->has_report)
+        report_chances(model, logits, id, (size_t)job->n_tops, &out->report);
+    if (ends) {
         job->finish = FINISH_STOP;
     } else {
-        if (job->n_tops >= 0) report_chances(model, logits, id, (size_t)job->n_tops, &out->report);
-        out->has_report = job->n_tops >= 0;
         status = take_token(seat, model, id, err);
     }
     if (status == OCTET_OK && job->finish != FINISH_NONE) status = finish_text(seat, err);

@@ -25,7 +25,8 @@ struct server {
 
 static const struct route *const dialects[] = {
     openai_routes, mistral_routes, llamacpp_routes, ollama_routes,
-    anthropic_routes, responses_routes, tabby_routes, state_routes, page_routes,
+    anthropic_routes, responses_routes, tabby_routes, embed_routes, tokens_routes,
+    state_routes, page_routes,
 };
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
@@ -47,13 +48,19 @@ static bool is_below(const char *path, const char *folder) {
     return strncmp(path, folder, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
+/* OpenAI's errors have a code in words or none, llama.cpp's the HTTP status again. */
+static json_t *error_code(const char *path, int status, bool too_long) {
+    if (!is_below(path, "/v1")) return json_integer(status);
+    return too_long ? json_string("context_length_exceeded") : json_null();
+}
+
 static json_t *error_json(const char *path, int status, const char *text) {
+    const bool too_long = strstr(text, "context_length_exceeded") != NULL;
     if (is_below(path, "/api")) return json_pack("{s:s}", "error", text);
     if (is_below(path, "/v1/messages")) return anthropic_error(status, text);
-    return json_pack("{s:{s:s, s:s, s:n, s:i}}", "error", "message", text, "type",
-                     strstr(text, "context_length_exceeded") ? "exceed_context_size_error"
-                                                             : error_type(status),
-                     "param", "code", status);
+    return json_pack("{s:{s:s, s:s, s:n, s:o}}", "error", "message", text, "type",
+                     too_long ? "exceed_context_size_error" : error_type(status), "param", "code",
+                     error_code(path, status, too_long));
 }
 
 static char *error_body(const char *path, int status, const char *text) {

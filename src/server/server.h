@@ -51,7 +51,8 @@ int server_http_status(enum octet_status status);
 
 /* Routes of the dialects, ended by a row without path. */
 extern const struct route openai_routes[], mistral_routes[], llamacpp_routes[], ollama_routes[],
-    anthropic_routes[], responses_routes[], tabby_routes[], state_routes[], page_routes[];
+    anthropic_routes[], responses_routes[], tabby_routes[], embed_routes[], tokens_routes[],
+    state_routes[], page_routes[];
 
 /* An error in the shape that Anthropic's API has; STATUS as in HTTP. */
 json_t *anthropic_error(int status, const char *text);

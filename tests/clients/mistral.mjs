@@ -28,6 +28,11 @@ await run('mistral_prefix', async () => {
     ...ask, messages: [...messages, { role: 'assistant', content: 'Hel', prefix: true }] })
   check('mistral_prefix', typeof answer.choices[0].message.content === 'string', answer)
 })
+await run('mistral_embeddings', async () => {
+  const answer = await client.embeddings.create({ model: 'mistral-embed', inputs: ['one', 'two'] })
+  check('mistral_embeddings', answer.data.length === 2 && answer.data[1].embedding.length > 0 &&
+    answer.usage.promptTokens > 0, answer)
+})
 const hole = { model: 'codestral-latest', prompt: 'def add(a, b):\n    return ',
                suffix: '\n\nprint(add(1, 2))', maxTokens: 12, temperature: 0 }
 await run('mistral_fim', async () => {

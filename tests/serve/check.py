@@ -30,6 +30,7 @@ def test_shapes(server):
     answer = body["choices"][0]
     check("chat", status == 200 and answer["message"]["role"] == "assistant" and
           answer["finish_reason"] in ("stop", "length"), body)
+    check("no_refusal", answer["message"]["refusal"] is None, answer)  # strict clients look for it
     check("usage_adds_up", body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"] +
           body["usage"]["completion_tokens"], body)
     whole = answer["message"]["content"]
@@ -95,6 +96,9 @@ def test_text(server):
     _, _, two = server.ask("/v1/completions", text(["int main", "int main"]))
     check("several_prompts", [c["text"] for c in two["choices"]] ==
           [one["choices"][0]["text"]] * 2, two)
+    _, _, events = server.events("/v1/completions", text("int main"))
+    check("text_chunks_have_logprobs", all(
+        json.loads(e)["choices"][0]["logprobs"] is None for e in events[:-1]), events)
     _, _, echo = server.ask("/v1/completions", text("int main", echo=True, logprobs=1,
                                                     max_tokens=0))
     chances = echo["choices"][0]["logprobs"]
@@ -131,7 +135,10 @@ def test_wrong(server):
         check(f"wrong_{field}_{str(value)[:8]}", status(there, chat("x", **{field: value})) == 400)
     code, _, answer = server.ask(there, chat("word " * 20000))
     check("overflow", code == 400 and answer["error"]["type"] == "exceed_context_size_error" and
+          answer["error"]["code"] == "context_length_exceeded" and
           "context_length_exceeded" in answer["error"]["message"], answer)
+    check("codes_are_words", server.ask(there, {})[2]["error"]["code"] is None)
+    check("codes_of_llamacpp_are_numbers", server.ask("/infill", "{")[2]["error"]["code"] == 400)
     check("id_outside", status("/v1/completions", text([1 << 40])) == 400)
     check("no_such_path", status("/v1/nothing", {}) == 404)
     check("wrong_method", status(there, None, method="GET") == 405)

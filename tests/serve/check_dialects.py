@@ -266,6 +266,9 @@ def test_responses(server):
     check("response_text", said == "".join(data["delta"] for name, data in events
                                            if name == "response.output_text.delta") ==
           events[-4][1]["text"], events)
+    check("response_text_has_chances", all(
+        data["logprobs"] == [] for name, data in events if "output_text" in name), events)
+    check("response_begins_without_usage", "usage" not in events[0][1]["response"], events[0])
     last = events[-1][1]["response"]
     check("response_ends_whole", last["output"][0]["content"] == item["content"] and
           last["usage"]["output_tokens"] == whole["usage"]["output_tokens"] and
