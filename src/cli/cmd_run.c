@@ -153,7 +153,9 @@ static int set_up(struct run *run, const struct command *command) {
     if (status == OPTIONS_RUN) status = open_grammar(run);
     if (status == OPTIONS_RUN) status = run->args.chat ? encode_chat(run) : encode_text(run);
     if (status == OPTIONS_RUN) {
-        status = generate_collect_stops(run->model, run->args.chat, run->args.chat_format,
+        // A grammar ends its texts itself, and may have a format's stop string inside.
+        const bool format_stops = run->args.chat && run->grammar == NULL;
+        status = generate_collect_stops(run->model, format_stops, run->args.chat_format,
                                         &run->args.stops, &run->stops, &run->n_stops);
     }
     if (status != OPTIONS_RUN) return status;

@@ -17,7 +17,8 @@ struct job *asked_job(struct body *body, const struct lane *lane, size_t sample)
 /* Holds JOB's answer to what FORMAT asks for: NULL, "" and {"type": "text"} leave it free; "json"
  * and {"type": "json_object"} want a JSON object; {"type": "json_schema"} has a schema at "schema"
  * or "json_schema"/"schema"; any other object is a schema itself. What can not be kept to is
- * complained about, with the reason. */
+ * complained about, with the reason. Before asked_chat, whose stop strings such an answer does
+ * without. */
 void asked_format(struct body *body, const json_t *format, struct lane *lane, struct job *job);
 /* Holds JOB's answer to a JSON schema: values that are valid under it, as JSON. */
 void asked_schema(struct body *body, const json_t *schema, struct lane *lane, struct job *job);

@@ -195,8 +195,8 @@ static void post_chat(void *user, struct exchange *exchange) {
         struct job *const job = asked_job(&body, lane, i);
         if (!job) break;
         answer_add_job(answer, i, job);
-        asked_chat(&body, "messages", lane, job);
         read_form(&body, lane, job);
+        asked_chat(&body, "messages", lane, job);
         read_max_tokens(&body, job, -1);
         if (chances) job->n_tops = n_tops;
     }

@@ -317,8 +317,8 @@ static void post_responses(void *user, struct exchange *exchange) {
         answer_add_job(answer, 0, job);
         answer->stream = body_bool(&body, "stream", false);
         job->max_tokens = (int32_t)body_int(&body, "max_output_tokens", 0, INT32_MAX, -1);
-        asked_chat(&body, "messages", lane, job);
         read_format(&body, lane, job);
+        asked_chat(&body, "messages", lane, job);
         answer->extra = frame_json(answer, &body, job);
         tell_tools(&body, answer->extra);
         if (!answer->extra) body_complain(&body, "out of memory");

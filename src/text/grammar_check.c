@@ -11,7 +11,7 @@
 
 #include "text/grammar_impl.h"
 
-enum { MAX_HOPS = 1 << 20, HOPS_PER_NODE = 256, HOP_WAYS = 4 };
+enum { MAX_HOPS = 1 << 20, MAX_HOP_STEPS = 1 << 22, HOPS_PER_NODE = 256, HOP_WAYS = 4 };
 
 /* A way of cost 1 from node to node within a rule. */
 struct hop {
@@ -22,6 +22,7 @@ struct pricing {
     struct grammar *g;
     struct hop *hops; // (n_hops)
     size_t n_hops, hops_cap;
+    size_t n_steps; // down the trie, looking for them
     uint32_t *first_hop;   // (n_nodes + 1) into BY_END: hops that end in a node
     uint32_t *by_end;      // (n_hops)
     uint32_t *owner;       // (n_calls) node that a call is made in
@@ -86,7 +87,7 @@ static bool follow_tokens(struct pricing *p, uint32_t from) {
     size_t n_todo = 1;
     todo[0].node = from;
     todo[0].at = GRAMMAR_NONE;
-    for (size_t i = 0; i < n_todo; i++) {
+    for (size_t i = 0; i < n_todo && p->n_steps < MAX_HOP_STEPS; i++, p->n_steps++) {
         const struct grammar_node *const node = &g->nodes[todo[i].node];
         if (node[1].edge - node->edge > HOP_WAYS) continue;
         for (uint32_t e = node->edge; e < node[1].edge; e++) {

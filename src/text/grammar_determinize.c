@@ -112,7 +112,7 @@ static bool reserve_subset(struct making *m) {
 /* The node of the subset that was made, which is kept if it is new. */
 static uint32_t end_closure(struct making *m) {
     struct subset *const s = &m->subsets[m->n_subsets];
-    qsort(m->members + s->first, s->n, sizeof *m->members, compare_parts);
+    if (s->n > 1) qsort(m->members + s->first, s->n, sizeof *m->members, compare_parts);
     size_t at = hash_subset(m, s) & m->mask;
     for (; m->slots[at]; at = (at + 1) & m->mask) {
         const uint32_t known = m->slots[at] - 1;

@@ -19,8 +19,8 @@ enum grammar_limits {
     GRAMMAR_MAX_WORK = 1 << 26,     // parts looked at to make a rule's automaton
     GRAMMAR_MAX_STACK = 4096,       // rules open at once
     GRAMMAR_MAX_PLACES = 1024,      // where a text may have got to, at once
-    GRAMMAR_MAX_BYTES = 32 << 20,   // of states, before they are forgotten
-    GRAMMAR_MAX_WALK = 1 << 24,     // places looked at for one mask
+    GRAMMAR_MAX_BYTES = 8 << 20,    // of states, before they are forgotten
+    GRAMMAR_MAX_WALK = 1 << 22,     // places looked at for one mask
     GRAMMAR_MORE_COST = 512,        // how much longer than at the start the way to the end may get
 };
 

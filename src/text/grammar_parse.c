@@ -141,7 +141,7 @@ static bool read_character(struct reader *r, uint32_t *code) {
     const size_t n_left = (size_t)(r->end - r->p);
     const size_t n = *p < 0x80 ? 1 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    *code = n == 1 ? *p : *p & (0xff >> (n + 1));
+    *code = n == 1 ? *p : *p & (0xffU >> (n + 1));
     bool fine = n <= n_left && (*p < 0x80 || *p >= 0xc2);
     for (size_t i = 1; i < n && fine; i++) {
         fine = (p[i] & 0xc0) == 0x80;

@@ -110,7 +110,7 @@ static size_t utf8(uint32_t code, uint8_t *out) {
     }
     const size_t n = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
     for (size_t i = n; i-- > 1; code >>= 6) out[i] = (uint8_t)(0x80 | (code & 0x3f));
-    out[0] = (uint8_t)((0xf00 >> n) | code);
+    out[0] = (uint8_t)((0xf00U >> n) | code);
     return n;
 }
 

@@ -149,7 +149,9 @@ static bool read_count(struct schema *s, const json_t *value, uint32_t path, con
     const double n = json_number_value(value);
     if (!json_is_number(value) || n < 0 || floor(n) != n)
         return schema_refuse(s, path, keyword, "is not a count");
-    *out = n < 1e15 ? (size_t)n : (size_t)1e15;
+    if (n > SCHEMA_MAX_COUNT)
+        return schema_refuse(s, path, keyword, "is supported up to %d", SCHEMA_MAX_COUNT);
+    *out = (size_t)n;
     return true;
 }
 

@@ -21,6 +21,7 @@ enum schema_limits {
     SCHEMA_MAX_LIST = 128,   // schemas that hold at once
     SCHEMA_MAX_COMPARED = 10000, // pairs of lists, to see whether branches differ
     SCHEMA_MAX_DEPTH = 64,   // references in references, constants in constants
+    SCHEMA_MAX_COUNT = 100000, // characters, items
     SCHEMA_MAX_NAME = 256,   // characters of a property beside additional ones
     SCHEMA_MAX_DIGITS = 64,  // of integers; also of the part before the point
     SCHEMA_MAX_FRACTION = 20,

@@ -157,7 +157,7 @@ static bool put_members(struct object *o) {
         if (!put_pair(o, i)) return false;
         putf(o->s, "a%zu | ", helper + i);
         schema_begin_helper(o->s);
-        putf(o->s, "a%zu ::= ", helper + i);
+        putf(o->s, "a%zu ::= \"\" ", helper + i);
         if (i + 1 < n_free) {
             put(o->s, "(\",\" s ");
             put_pair(o, i + 1);

@@ -108,7 +108,8 @@ def test_ollama_models(server):
     _, _, body = server.ask("/api/show", {"name": "tiny"})
     info = body["model_info"]
     check("ollama_show", info["llama.context_length"] > 0 and info["llama.block_count"] > 0 and
-          ".Suffix" in body["template"] and body["capabilities"] == ["completion", "insert"], body)
+          ".Suffix" in body["template"] and
+          body["capabilities"] == ["completion", "insert", "tools"], body)
     check("ollama_parameters", f"num_ctx {info['llama.context_length']}" in
           body["parameters"].splitlines(), body)
     check("ollama_type", body["details"]["quantization_level"] == "Q8_0", body["details"])
@@ -133,8 +134,8 @@ def test_ollama_wrong(server):
             ("/api/chat", {"messages": [{"role": "user", "content": 5}]}),
             ("/api/chat", {"messages": [{"role": "user", "content": "x", "images": [IMAGE]}]}),
             ("/api/chat", {**turn, "options": 5}), ("/api/chat", {**turn, "options": [1]}),
-            ("/api/chat", {**turn, "format": "json"}), ("/api/chat", {**turn, "stream": 1}),
-            ("/api/chat", {**turn, "format": {"type": "object"}}),
+            ("/api/chat", {**turn, "format": "yaml"}), ("/api/chat", {**turn, "stream": 1}),
+            ("/api/chat", {**turn, "format": {"type": "object", "not": {}}}),
             ("/api/chat", {**turn, "think": True}), ("/api/chat", {**turn, "think": "high"}),
             ("/api/chat", {**turn, "tools": [{"type": "function"}]}),
             ("/api/chat", {**turn, "keep_alive": [1]}),
@@ -305,7 +306,7 @@ def test_responses_wrong(server):
         status, _, body = server.ask("/v1/responses", {**ASK, name: value})
         check(f"response_wrong_{name}_{str(value)[:20]}", status == 400 and
               name in body["error"]["message"], (status, body))
-    for format in ({"type": "json_object"}, {"type": "json_schema", "schema": {}}, 5, DEEP):
+    for format in ({"type": "xml"}, {"type": "json_schema"}, 5, DEEP):
         status, _, body = server.ask("/v1/responses", {**ASK, "text": {"format": format}})
         check(f"response_wrong_format_{str(format)[:20]}", status == 400, body)
 
