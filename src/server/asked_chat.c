@@ -252,25 +252,20 @@ static void encode(struct body *body, const struct lane *lane, struct job *job, 
              OCTET_OK)
         body_complain(body, "%.180s", err.message);
     if (begun) add_prompt(body, model, text_at(begun, "content"), 0, job);
+    const char *stop;
+    // A grammar ends its texts itself, and may have such a string inside.
+    for (size_t i = 0; !job->grammar && (stop = octet_chat_stop(model, format, i)) != NULL; i++)
+        if (!job_add_stop(job, stop)) body_complain(body, "'stop' holds too many");
     free(text);
     json_decref(variables);
     json_decref(begun);
 }
 
-static void add_stops(struct body *body, const struct octet_model *model, struct job *job) {
-    const char *const format = octet_chat_format(model) ? NULL : "chatml";
-    const char *stop;
-    for (size_t i = 0; (stop = octet_chat_stop(model, format, i)) != NULL; i++)
-        if (!job_add_stop(job, stop)) body_complain(body, "'stop' holds too many");
-}
-
-/* Where the answer has to be a call, the prompt opens it. */
-static void open_call(struct body *body, struct lane *lane, struct job *job) {
-    const struct octet_model *const model = lane_model(lane);
-    job->call_marks = tools_show_marks(model, job);
-    if (!job->tools->required) return;
-    add_prompt(body, model, calls_opening(job->tools->form), OCTET_TOKENIZE_SPECIAL, job);
+/* An answer that has to be a call is held to that; the prompt opens it. */
+static void require_call(struct body *body, struct lane *lane, struct job *job) {
     json_t *const schema = tools_schema(job->tools);
+    octet_grammar_close(job->grammar); // of texts, of which there will be none
+    job->grammar = NULL;
     if (schema)
         asked_schema(body, schema, lane, job);
     else
@@ -287,12 +282,13 @@ void asked_chat(struct body *body, const char *key, struct lane *lane, struct jo
     const struct octet_model *const model = lane_model(lane);
     json_t *const list = read_messages(body, from);
     job->tools = tools_read(body, model);
+    if (job->tools) job->call_marks = tools_show_marks(model, job);
+    if (job->tools && job->tools->required) require_call(body, lane, job);
     if (!octet_chat_writes_tools(model)) tell_calls(body, list);
     if (job->tools && job->tools->taught) teach(body, list, job->tools);
     clip(lane, list);
     if (!body->wrong[0]) encode(body, lane, job, list);
-    if (!body->wrong[0] && job->tools) open_call(body, lane, job);
-    // A grammar ends its texts itself, and may have such a string inside.
-    if (!body->wrong[0] && !job->grammar) add_stops(body, model, job);
+    if (!body->wrong[0] && job->tools && job->tools->required)
+        add_prompt(body, model, calls_opening(job->tools->form), OCTET_TOKENIZE_SPECIAL, job);
     json_decref(list);
 }

@@ -57,4 +57,25 @@ await run('anthropic_error', async () => {
     check('anthropic_error', error.status === 400 && error.error.type === 'error', error)
   }
 })
+const tooled = { ...ask, max_tokens: 60, messages: [{ role: 'user', content: 'Weather in Paris?' }],
+                 tool_choice: { type: 'any' }, tools: [{
+                   name: 'get_weather', description: 'The weather of a city', input_schema: {
+                     type: 'object', properties: { city: { type: 'string', enum: ['Paris', 'Rome'] } },
+                     required: ['city'], additionalProperties: false } }] }
+const isWeather = (answer) => answer.stop_reason === 'tool_use' &&
+  answer.content[0].name === 'get_weather' && ['Paris', 'Rome'].includes(answer.content[0].input.city)
+await run('anthropic_tool', async () => {
+  const answer = await client.messages.create(tooled)
+  check('anthropic_tool', isWeather(answer), answer)
+  const next = await client.messages.create({ ...tooled, tool_choice: { type: 'auto' },
+    max_tokens: 12, messages: [...tooled.messages, { role: 'assistant', content: answer.content },
+                               { role: 'user', content: [{ type: 'tool_result', content: 'sunny',
+                                                           tool_use_id: answer.content[0].id }] }] })
+  check('anthropic_tool_result', next.content.length > 0, next)
+})
+await run('anthropic_tool_stream', async () => {
+  const answer = await client.messages.stream({ ...tooled, tool_choice: {
+    type: 'tool', name: 'get_weather' } }).finalMessage()
+  check('anthropic_tool_stream', isWeather(answer), answer)
+})
 finish()

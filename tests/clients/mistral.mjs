@@ -47,4 +47,34 @@ await run('mistral_fim_stream', async () => {
   }
   check('mistral_fim_stream', n > 0)
 })
+const tooled = { ...ask, maxTokens: 60, toolChoice: 'any', messages: [
+  { role: 'user', content: 'Weather in Paris?' }], tools: [{ type: 'function', function: {
+  name: 'get_weather', description: 'The weather of a city', parameters: {
+    type: 'object', properties: { city: { type: 'string', enum: ['Paris', 'Rome'] } },
+    required: ['city'], additionalProperties: false } } }] }
+const isWeather = (call) => {
+  const given = call.function.arguments
+  const { city } = typeof given === 'string' ? JSON.parse(given) : given
+  return call.function.name === 'get_weather' && ['Paris', 'Rome'].includes(city)
+}
+await run('mistral_tool', async () => {
+  const answer = await client.chat.complete(tooled)
+  const { message, finishReason } = answer.choices[0]
+  const call = message.toolCalls[0]
+  check('mistral_tool', finishReason === 'tool_calls' && isWeather(call), answer)
+  const next = await client.chat.complete({ ...tooled, toolChoice: 'auto', maxTokens: 12,
+    messages: [...tooled.messages, message, { role: 'tool', name: 'get_weather', content: 'sunny',
+                                              toolCallId: call.id }] })
+  check('mistral_tool_result', next.choices.length === 1, next)
+})
+await run('mistral_tool_stream', async () => {
+  const calls = []
+  let reason = null
+  for await (const event of await client.chat.stream(tooled)) {
+    calls.push(...event.data.choices[0].delta.toolCalls ?? [])
+    reason = event.data.choices[0].finishReason ?? reason
+  }
+  check('mistral_tool_stream', reason === 'tool_calls' && calls.length === 1 && isWeather(calls[0]),
+    calls)
+})
 finish()

@@ -78,4 +78,31 @@ await run('ollama_error', async () => {
     check('ollama_error', /temperature/.test(error.message), error.message)
   }
 })
+const parameters = { type: 'object', properties: { city: { type: 'string', enum: ['Paris', 'Rome'] } },
+                     required: ['city'], additionalProperties: false }
+// This API has no way to require a call: a format that is one stands in for a model that calls.
+const tooled = { model: 'any', messages: [{ role: 'user', content: 'Weather in Paris?' }],
+                 options: { num_predict: 60, temperature: 0 },
+                 tools: [{ type: 'function', function: { name: 'get_weather', parameters,
+                                                         description: 'The weather of a city' } }],
+                 format: { type: 'object', properties: { name: { const: 'get_weather' },
+                                                         arguments: parameters },
+                           required: ['name', 'arguments'], additionalProperties: false } }
+const isWeather = (call) => call.function.name === 'get_weather' &&
+  ['Paris', 'Rome'].includes(call.function.arguments.city)
+await run('ollama_tool', async () => {
+  const { message } = await client.chat(tooled)
+  check('ollama_tool', isWeather(message.tool_calls[0]), message)
+  const next = await client.chat({ ...tooled, format: undefined, options,
+    messages: [...tooled.messages, message,
+               { role: 'tool', tool_name: 'get_weather', content: 'sunny' }] })
+  check('ollama_tool_result', next.done, next)
+})
+await run('ollama_tool_stream', async () => {
+  const calls = []
+  for await (const part of await client.chat({ ...tooled, stream: true })) {
+    calls.push(...part.message.tool_calls ?? [])
+  }
+  check('ollama_tool_stream', calls.length === 1 && isWeather(calls[0]), calls)
+})
 finish()

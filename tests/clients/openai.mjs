@@ -99,4 +99,54 @@ await run('openai_stream_helper', async () => {
   const final = await client.chat.completions.stream(ask).finalContent()
   check('openai_stream_helper', final === whole, final)
 })
+const schema = { type: 'object', properties: { city: { type: 'string', enum: ['Paris', 'Rome'] } },
+                 required: ['city'], additionalProperties: false }
+const cities = ['Paris', 'Rome']
+const tooled = { ...ask, max_tokens: 60, messages: [{ role: 'user', content: 'Weather in Paris?' }],
+                 tool_choice: 'required', tools: [{ type: 'function', function: {
+                   name: 'get_weather', description: 'The weather of a city', parameters: schema } }] }
+await run('openai_tool', async () => {
+  const answer = await client.chat.completions.create(tooled)
+  const { message, finish_reason: reason } = answer.choices[0]
+  const call = message.tool_calls[0]
+  check('openai_tool', reason === 'tool_calls' && call.function.name === 'get_weather' &&
+    cities.includes(JSON.parse(call.function.arguments).city), answer)
+  const next = await client.chat.completions.create({ ...tooled, tool_choice: 'auto', max_tokens: 12,
+    messages: [...tooled.messages, message,
+               { role: 'tool', tool_call_id: call.id, content: 'sunny, 20 degrees' }] })
+  check('openai_tool_result', next.choices.length === 1, next)
+})
+await run('openai_tool_stream', async () => {
+  const stream = client.chat.completions.stream({ ...tooled, tool_choice: {
+    type: 'function', function: { name: 'get_weather' } } })
+  const call = (await stream.finalMessage()).tool_calls[0]
+  check('openai_tool_stream', call.type === 'function' && call.id.length > 0 &&
+    cities.includes(JSON.parse(call.function.arguments).city), call)
+})
+await run('openai_tool_runner', async () => {
+  let asked = null
+  const runner = client.chat.completions.runTools({ ...tooled, tools: [{ type: 'function', function: {
+    ...tooled.tools[0].function, parse: JSON.parse,
+    function: (given) => { asked = given.city; return 'sunny' } } }] }, { maxChatCompletions: 1 })
+  await runner.done().catch(() => {})
+  check('openai_tool_runner', cities.includes(asked), asked)
+})
+const items = { ...question, max_output_tokens: 60, input: [tooled.messages[0]],
+                tool_choice: 'required', tools: [{ type: 'function', name: 'get_weather',
+                                                   parameters: schema, strict: true }] }
+await run('openai_response_tool', async () => {
+  const answer = await client.responses.create(items)
+  const call = answer.output[0]
+  check('openai_response_tool', call.type === 'function_call' &&
+    cities.includes(JSON.parse(call.arguments).city), answer)
+  const next = await client.responses.create({ ...items, tool_choice: 'auto', max_output_tokens: 12,
+    input: [...items.input, ...answer.output,
+            { type: 'function_call_output', call_id: call.call_id, output: 'sunny' }] })
+  check('openai_response_tool_result', next.error === null, next)
+})
+await run('openai_response_tool_stream', async () => {
+  const call = (await client.responses.stream(items).finalResponse()).output[0]
+  check('openai_response_tool_stream', call.type === 'function_call' &&
+    cities.includes(JSON.parse(call.arguments).city), call)
+})
 finish()

@@ -2,6 +2,7 @@
 
 BIN is the folder of the programs that come along with them.
 """
+import json
 import os
 import pathlib
 import subprocess
@@ -17,6 +18,12 @@ import openai
 
 BASE, BIN = sys.argv[1:3]
 litellm.suppress_debug_info = True
+CITIES = ["Paris", "Rome"]
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "enum": CITIES}},
+          "required": ["city"], "additionalProperties": False}
+TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA,
+                                           "description": "The weather of a city"}}]
+WEATHER = [{"role": "user", "content": "Weather in Paris?"}]
 failed = 0
 
 
@@ -45,6 +52,18 @@ def with_openai():
     check("py_openai_response_stream", answer.output_text == "".join(
         event.delta for event in events if event.type == "response.output_text.delta") and
           events[-1].response.output_text == answer.output_text, events)
+    tooled = {**ask, "messages": WEATHER, "tools": TOOLS, "max_tokens": 60}
+    answer = client.chat.completions.create(**tooled, tool_choice="required")
+    message = answer.choices[0].message
+    call = message.tool_calls[0]
+    check("py_openai_tool", json.loads(call.function.arguments)["city"] in CITIES and
+          answer.choices[0].finish_reason == "tool_calls", answer)
+    answer = client.chat.completions.create(**{**tooled, "max_tokens": 12, "messages": [
+        *WEATHER, message, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]})
+    check("py_openai_tool_result", len(answer.choices) == 1, answer)
+    with client.chat.completions.stream(**tooled, tool_choice="required") as stream:
+        call = stream.get_final_completion().choices[0].message.tool_calls[0]
+    check("py_openai_tool_stream", json.loads(call.function.arguments)["city"] in CITIES, call)
     check("py_openai_models", client.models.list().data[0].id)
     try:
         client.chat.completions.create(**{**ask, "messages": []})
@@ -72,6 +91,16 @@ def with_ollama():
         check("py_ollama_error", False)
     except ollama.ResponseError as error:
         check("py_ollama_error", error.status_code == 400 and "JSON" in error.error, error)
+    tooled = {**ask, "messages": WEATHER, "tools": TOOLS,
+              "options": {"num_predict": 60, "temperature": 0}}
+    form = {"type": "object", "properties": {"name": {"const": "get_weather"}, "arguments": SCHEMA},
+            "required": ["name", "arguments"], "additionalProperties": False}
+    answer = client.chat(**tooled, format=form)
+    check("py_ollama_tool", answer.message.tool_calls[0].function.arguments["city"] in CITIES,
+          answer)
+    answer = client.chat(**{**tooled, "options": ask["options"], "messages": [
+        *WEATHER, answer.message, {"role": "tool", "tool_name": "get_weather", "content": "sun"}]})
+    check("py_ollama_tool_result", answer.done, answer)
     check("py_ollama_list", client.list().models[0].details.format == "gguf")
     check("py_ollama_show", "completion" in client.show("any").capabilities)
 
@@ -87,6 +116,20 @@ def with_anthropic():
           whole.usage.cache_read_input_tokens, counted)
     with client.messages.stream(**ask) as stream:
         text = "".join(stream.text_stream)
+    tooled = {**ask, "messages": WEATHER, "max_tokens": 60, "tool_choice": {"type": "any"},
+              "tools": [{"name": "get_weather", "input_schema": SCHEMA}]}
+    answer = client.messages.create(**tooled)
+    check("py_anthropic_tool", answer.stop_reason == "tool_use" and
+          answer.content[0].input["city"] in CITIES, answer)
+    with client.messages.stream(**tooled) as stream:
+        answer = stream.get_final_message()
+    check("py_anthropic_tool_stream", answer.content[0].input["city"] in CITIES, answer)
+    del tooled["tool_choice"]
+    answer = client.messages.create(**{**tooled, "max_tokens": 12, "messages": [
+        *WEATHER, {"role": "assistant", "content": answer.content},
+        {"role": "user", "content": [{"type": "tool_result", "content": "sunny",
+                                      "tool_use_id": answer.content[0].id}]}]})
+    check("py_anthropic_tool_result", answer.content, answer)
     check("py_anthropic_stream", text == whole.content[0].text, text)
 
 

@@ -108,7 +108,8 @@ def test_ollama_models(server):
     _, _, body = server.ask("/api/show", {"name": "tiny"})
     info = body["model_info"]
     check("ollama_show", info["llama.context_length"] > 0 and info["llama.block_count"] > 0 and
-          ".Suffix" in body["template"] and body["capabilities"] == ["completion", "insert"], body)
+          ".Suffix" in body["template"] and
+          body["capabilities"] == ["completion", "insert", "tools"], body)
     check("ollama_parameters", f"num_ctx {info['llama.context_length']}" in
           body["parameters"].splitlines(), body)
     check("ollama_type", body["details"]["quantization_level"] == "Q8_0", body["details"])
