@@ -279,6 +279,11 @@ void asked_chat(struct body *body, const char *key, struct lane *lane, struct jo
         body_complain(body, "'%s' is not a list of at least one message", key);
         return;
     }
+    if (json_array_size(from) > (size_t)lane_n_ctx(lane)) { // a template may take long over them
+        body_complain(body, "%zu messages do not fit the context of %d tokens "
+                      "(context_length_exceeded)", json_array_size(from), lane_n_ctx(lane));
+        return;
+    }
     const struct octet_model *const model = lane_model(lane);
     json_t *const list = read_messages(body, from);
     job->tools = tools_read(body, model);
