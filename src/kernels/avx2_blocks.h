@@ -18,6 +18,8 @@
 #endif
 // Compilers make trees of long sums of integers, with more partial sums than there are registers.
 #define IN_THIS_ORDER(v) __asm__("" : "+x"(v))
+// A lane to all lanes is one load, but many instructions where the compiler keeps the registers.
+#define THROUGH_MEMORY(array) __asm__("" : "+m"(array))
 
 enum {
     CHUNK = 32,     // elements in one register
@@ -59,14 +61,18 @@ INLINE __m256i move_bit(__m256i v, int from, int to) {
     return _mm256_and_si256(moved, _mm256_set1_epi8((char)(1 << to)));
 }
 
-/* Bit i of BITS as the value 16 of byte i. */
-INLINE __m256i fifth_bits(uint32_t bits) {
+/* Bit i of BITS to all of byte i. */
+INLINE __m256i bit_mask(uint32_t bits) {
     const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2,
                                             2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i mask = _mm256_set1_epi64x((long long)0x8040201008040201ull);
     __m256i v = _mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), spread);
-    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, mask), mask),
-                            _mm256_set1_epi8(16));
+    return _mm256_cmpeq_epi8(_mm256_and_si256(v, mask), mask);
+}
+
+/* Bit i of BITS as the value 16 of byte i. */
+INLINE __m256i fifth_bits(uint32_t bits) {
+    return _mm256_and_si256(bit_mask(bits), _mm256_set1_epi8(16));
 }
 
 /* 16 bytes in group order, reordered to even groups, odd groups. */
@@ -229,41 +235,14 @@ INLINE void load_tq2_0(const uint8_t *p, struct block *out) {
     load_planes(p, 2, codes_q2_k, out->w);
 }
 
-/* ---- The rest -------------------------------------------------------------------------------- */
-
-INLINE void load_unpacked(const uint8_t *p, quant_unpack_fn *unpack, int offset,
-                          struct block *out) {
-    struct quant_block u;
-    unpack(p, &u);
-    out->d = u.d;
-    out->scale = _mm256_cvtepi8_epi16(even_odd(load_128(u.scale)));
-    for (int c = 0; c < 8; c++)
-        out->w[c] = _mm256_add_epi8(load_256(u.q + c * CHUNK), _mm256_set1_epi8((char)offset));
-}
-
-INLINE void load_iq1_s(const uint8_t *p, struct block *out) {
-    load_unpacked(p, quant_unpack_iq1_s, 9, out);
-}
-INLINE void load_iq1_m(const uint8_t *p, struct block *out) {
-    load_unpacked(p, quant_unpack_iq1_m, 9, out);
-}
-INLINE void load_iq2_xxs(const uint8_t *p, struct block *out) {
-    load_unpacked(p, quant_unpack_iq2_xxs, 43, out);
-}
-INLINE void load_iq2_xs(const uint8_t *p, struct block *out) {
-    load_unpacked(p, quant_unpack_iq2_xs, 43, out);
-}
-INLINE void load_iq2_s(const uint8_t *p, struct block *out) {
-    load_unpacked(p, quant_unpack_iq2_s, 43, out);
-}
-INLINE void load_iq3_xxs(const uint8_t *p, struct block *out) {
-    load_unpacked(p, quant_unpack_iq3_xxs, 62, out);
-}
-INLINE void load_iq3_s(const uint8_t *p, struct block *out) {
-    load_unpacked(p, quant_unpack_iq3_s, 15, out);
-}
+/* Rare, and its digits are no bits: from `unpack`. */
 INLINE void load_tq1_0(const uint8_t *p, struct block *out) {
-    load_unpacked(p, quant_unpack_tq1_0, 1, out);
+    struct quant_block u;
+    quant_unpack_tq1_0(p, &u);
+    out->d = u.d;
+    out->scale = _mm256_set1_epi16(1);
+    for (int c = 0; c < 8; c++)
+        out->w[c] = _mm256_add_epi8(load_256(u.q + c * CHUNK), _mm256_set1_epi8(1));
 }
 
 #endif

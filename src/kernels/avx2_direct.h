@@ -76,6 +76,7 @@ INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direc
         __m256i scale[8], pair[4], isum[WIDTH], msum = _mm256_setzero_si256();
         float d[WIDTH], dmin[WIDTH];
         heads_six_bits(p, &(struct heads){scale, pair, d, dmin});
+        THROUGH_MEMORY(scale);
         UNROLL
         for (size_t i = 0; i < WIDTH; i++) isum[i] = _mm256_setzero_si256();
         UNROLL
@@ -96,6 +97,7 @@ INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direc
                 low = _mm256_madd_epi16(_mm256_maddubs_epi16(low, a0), s0);
                 high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, a1), s1);
                 isum[i] = _mm256_add_epi32(isum[i], _mm256_add_epi32(low, high));
+                IN_THIS_ORDER(isum[i]);
             }
         }
         int16_t sums[8];
@@ -134,6 +136,7 @@ INLINE __m256 direct_256(load_fn *load, size_t block_bytes, size_t d_at, size_t 
                     _mm256_shuffle_epi8(w.scale, _mm256_set1_epi16((short)(c * 0x202 + 0x100)));
                 __m256i x = products(w.w[c], load_256(q + c * CHUNK), f->sums == SIGNED);
                 isum[i] = _mm256_add_epi32(isum[i], _mm256_madd_epi16(x, scale));
+                IN_THIS_ORDER(isum[i]);
             }
             if (f->has_min) msum[i] = _mm256_madd_epi16(w.min, bsum);
             if (!d_at) d[i] = w.d;
@@ -179,6 +182,7 @@ INLINE __m256 direct_iq4_xs(const struct direct *r) {
                 low = _mm256_madd_epi16(products(low, first, true), s);
                 high = _mm256_madd_epi16(products(high, second, true), s);
                 isum[i] = _mm256_add_epi32(isum[i], _mm256_add_epi32(low, high));
+                IN_THIS_ORDER(isum[i]);
             }
         }
         acc = add_scaled(acc, sum_each(isum), halves_at(p, 0), r->d[b]);

@@ -7,6 +7,7 @@
 #define OCTET_KERNELS_AVX2_MATMUL_H
 
 #include "kernels/avx2_direct.h"
+#include "kernels/avx2_lattice.h"
 #include "kernels/avx2_strip.h"
 
 struct format {
@@ -27,10 +28,10 @@ static const struct traits q4_k = {SUM_8, 0, true, false, true};
 static const struct traits q5_k = {SUM_4, 0, true, false, true};
 static const struct traits q6_k = {SUM_2, 32, false, false, false};
 static const struct traits iq4_xs = {SIGNED, 0, false, false, true};
-static const struct traits iq1 = {SUM_4, 9, false, false, false};      // -9..9
-static const struct traits iq2 = {SUM_1, 43, false, false, false};     // -43..43
-static const struct traits iq3_xxs = {SUM_1, 62, false, false, false}; // -62..62
-static const struct traits iq3_s = {SUM_4, 15, false, false, false};   // -15..15
+static const struct traits iq1 = {SUM_4, OFFSET_IQ1, false, false, false};
+static const struct traits iq2 = {SUM_1, OFFSET_IQ2, false, false, false};
+static const struct traits iq3_xxs = {SUM_1, OFFSET_IQ3_XXS, false, false, false};
+static const struct traits iq3_s = {SUM_4, OFFSET_IQ3_S, false, false, false};
 static const struct traits ternary = {SUM_4, 1, false, false, false};
 
 static void run_q2_k(const struct part *p, const struct strip *s) { run_strip(p, s, &q2_k); }
