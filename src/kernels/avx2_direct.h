@@ -300,7 +300,7 @@ INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, con
         dot_pairs(w, a, f->sums == SIGNED, sums);
         UNROLL
         for (size_t j = 0; j < 2; j++) {
-            if (j == n) break;
+            if (j >= n) continue;
             __m256 d, m;
             if (halves)
                 heads_32(p[j], &d, &m);
