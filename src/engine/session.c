@@ -58,6 +58,11 @@ static enum octet_status check_options(const struct octet_model *model,
     return OCTET_OK;
 }
 
+static enum octet_status open_kv(struct octet_session *s, const struct shape *shape,
+                                 enum octet_kv_type type, struct octet_err *err) {
+    return kv_open(&s->kv, shape, s->n_ctx, s->chunk > ROLLBACK ? s->chunk : ROLLBACK, type, err);
+}
+
 static enum octet_status reserve_logits(struct octet_session *s, size_t n, struct octet_err *err) {
     void *logits = s->logits;
     size_t row_bytes = s->model->m.shape.n_vocab * sizeof *s->logits;
@@ -77,9 +82,7 @@ enum octet_status octet_session_open(struct octet_model *model,
     if (!s) return octet_fail_memory(err, "session", sizeof *s);
     s->model = model;
     enum octet_status status = check_options(model, options, s, err);
-    size_t rows = s->chunk > ROLLBACK ? s->chunk : ROLLBACK;
-    if (status == OCTET_OK)
-        status = kv_open(&s->kv, &model->m.shape, s->n_ctx, rows, options->kv_type, err);
+    if (status == OCTET_OK) status = open_kv(s, &model->m.shape, options->kv_type, err);
     if (status == OCTET_OK) status = reserve_logits(s, 1, err);
     if (status == OCTET_OK && options->cache) {
         s->cache = options->cache;
@@ -111,8 +114,7 @@ enum octet_status octet_memory_plan(const struct octet_model *model,
     struct octet_session s = {0};
     const struct shape *shape = &model->m.shape;
     enum octet_status status = check_options(model, options, &s, err);
-    if (status == OCTET_OK)
-        status = kv_open(&s.kv, shape, s.n_ctx, s.chunk, options->kv_type, err);
+    if (status == OCTET_OK) status = open_kv(&s, shape, options->kv_type, err);
     if (status != OCTET_OK) return status;
     struct step step;
     size_t n_bytes = step_layout(&step, &model->m, s.chunk, pool_n_threads(model->pool), NULL);

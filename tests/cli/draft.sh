@@ -26,8 +26,8 @@ for sampling in '--temp 0' '--temp 1 --seed 5' '--temp 1 --seed 6 --frequency-pe
     draft $sampling --draft ngram --draft-max 3
     expect_json "same_${name}_with_short_drafts" "$result" "$plain"
     expect_json "drafts_${name}_are_counted" \
-        'j["draft"]["drafted"] >= j["draft"]["accepted"] > 0 and
-         j["draft"]["steps"] + j["draft"]["accepted"] == 39' True
+        '(j["draft"]["drafted"] >= j["draft"]["accepted"] > 0 and
+          j["draft"]["steps"] + j["draft"]["accepted"] == 39)' True
     expect_stderr "summary_${name}_tells_drafts" 'drafted tokens right'
 done
 draft --draft "$TMP/phi.gguf"; expect_failure other_vocabulary_is_refused phi.gguf
