@@ -247,7 +247,9 @@ enum octet_status grammar_determinize(struct grammar *g, struct parts *p, struct
     struct making m = {.g = g, .parts = p, .end = piece.end, .first_node = g->n_nodes};
     m.seen = mem_array(p->n, sizeof *m.seen);
     m.todo = mem_array(p->n, sizeof *m.todo);
-    if (!m.seen || !m.todo)
+    // Subsets without members are looked at in it too.
+    const bool fine = mem_reserve((void **)&m.members, &m.members_cap, 1, sizeof *m.members);
+    if (!m.seen || !m.todo || !fine)
         m.status = OCTET_EMEM;
     else
         add_nodes(&m, piece.start);

@@ -16,7 +16,7 @@ enum grammar_limits {
     GRAMMAR_MAX_PARTS = 1 << 18,    // of one rule, repetitions written out
     GRAMMAR_MAX_NODES = 1 << 18,    // of all automata
     GRAMMAR_MAX_EDGES = 1 << 20,
-    GRAMMAR_MAX_WORK = 1 << 26,     // parts looked at to make a rule's automaton
+    GRAMMAR_MAX_WORK = 1 << 24,     // parts looked at to make a rule's automaton
     GRAMMAR_MAX_STACK = 4096,       // rules open at once
     GRAMMAR_MAX_PLACES = 1024,      // where a text may have got to, at once
     GRAMMAR_MAX_BYTES = 8 << 20,    // of states, before they are forgotten

@@ -369,6 +369,7 @@ static bool read_rule(struct reader *r) {
 
 enum octet_status grammar_parse(struct grammar *g, const char *source, size_t n_bytes,
                                 struct octet_err *err) {
+    if (n_bytes == 0) source = ""; // NULL too
     struct reader r = {.g = g, .p = source, .end = source + n_bytes, .line = 1, .err = err};
     if (n_bytes > GRAMMAR_MAX_SOURCE)
         return octet_fail(err, OCTET_EUNSUPPORTED, "grammar: longer than %d bytes",

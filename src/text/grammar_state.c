@@ -250,7 +250,8 @@ static bool prepare(struct automaton *a) {
     a->set = mem_array(GRAMMAR_MAX_PLACES, sizeof *a->set);
     a->set_slots = mem_array(SET_SLOTS, sizeof *a->set_slots);
     if (!a->set || !a->set_slots || !grow_frames(a) ||
-        !mem_reserve((void **)&a->frames, &a->frames_cap, 1, sizeof *a->frames))
+        !mem_reserve((void **)&a->frames, &a->frames_cap, 1, sizeof *a->frames) ||
+        !mem_reserve((void **)&a->places, &a->places_cap, 1, sizeof *a->places))
         return fail(a, OCTET_EMEM);
     a->frames[a->n_frames++] = (struct frame){GRAMMAR_NONE, 0, 0, 0};
     for (int i = STATE_UNKNOWN; i < STATE_FIRST; i++) {
