@@ -58,11 +58,6 @@ static enum octet_status check_options(const struct octet_model *model,
     return OCTET_OK;
 }
 
-static enum octet_status open_kv(struct octet_session *s, const struct shape *shape,
-                                 enum octet_kv_type type, struct octet_err *err) {
-    return kv_open(&s->kv, shape, s->n_ctx, s->chunk > ROLLBACK ? s->chunk : ROLLBACK, type, err);
-}
-
 static enum octet_status reserve_logits(struct octet_session *s, size_t n, struct octet_err *err) {
     void *logits = s->logits;
     size_t row_bytes = s->model->m.shape.n_vocab * sizeof *s->logits;
