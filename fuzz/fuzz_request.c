@@ -125,7 +125,7 @@ void exchange_set_header(struct exchange *x, const char *name, const char *value
 void exchange_reply(struct exchange *x, int status, const char *type, const char *bytes, size_t n) {
     require(!x->started && !x->ended && status >= 200 && status <= 503);
     if (type && strcmp(type, "application/json") == 0) {
-        json_t *const json = json_loadb(bytes, n, JSON_DECODE_ANY, NULL);
+        json_t *const json = json_loadb(bytes, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
         require(json != NULL);
         json_decref(json);
     }
