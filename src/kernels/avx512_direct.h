@@ -66,10 +66,12 @@ INLINE __m128i sum_each_lane(__m512i v) {
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-INLINE void prefetch(const uint8_t *p, size_t n_bytes) {
+INLINE void prefetch_from(const uint8_t *p, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += ZMM_BYTES)
-        _mm_prefetch((const void *)(p + PREFETCH + i), _MM_HINT_T0);
+        _mm_prefetch((const void *)(p + i), _MM_HINT_T0);
 }
+
+INLINE void prefetch(const uint8_t *p, size_t n_bytes) { prefetch_from(p + PREFETCH, n_bytes); }
 
 INLINE __m512i in_lanes(__m128i a, __m128i b, __m128i c, __m128i d) {
     __m512i v = _mm512_inserti32x4(_mm512_castsi128_si512(a), b, 1);

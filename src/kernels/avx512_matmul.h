@@ -112,7 +112,9 @@ static void build_strip_256(const struct format *f, const struct quant_type *typ
     for (size_t b = 0; b < k / 256; b++, out++) {
         for (size_t r = 0; r < STRIP; r++) {
             struct chunk c;
-            f->load(row_or_last(w, r, n_rows, row_bytes) + b * type->block_bytes, &c);
+            const uint8_t *block = row_or_last(w, r, n_rows, row_bytes) + b * type->block_bytes;
+            prefetch_from(block + STRIP * row_bytes, type->block_bytes); // the next strip
+            f->load(block, &c);
             if (f->scaling == FOLDED) fold_scales(&c, f->bias);
             for (int j = 0; j < 4; j++) code[r][j] = c.code[j];
             scale[r] = _mm512_cvtepi16_epi32(c.scale);
@@ -137,7 +139,7 @@ static void build_columns(const struct format *f, const struct quant_type *type,
         const uint8_t *block[STRIP];
         for (size_t r = 0; r < STRIP; r++) {
             block[r] = row_or_last(w, r, n_rows, row_bytes) + b * type->block_bytes;
-            prefetch(block[r], type->block_bytes);
+            prefetch_from(block[r] + STRIP * row_bytes, type->block_bytes); // the next strip
         }
         f->build(block, out);
     }
@@ -152,6 +154,7 @@ static void build_strip_32(const struct format *f, const struct quant_type *type
         for (size_t r = 0; r < STRIP; r++) {
             struct pair p;
             const uint8_t *block = row_or_last(w, r, n_rows, row_bytes) + b * type->block_bytes;
+            prefetch_from(block + STRIP * row_bytes, 2 * type->block_bytes); // the next strip
             f->load_pair(block, block + (n - 1) * type->block_bytes, &p);
             code[r] = p.code;
             for (size_t half = 0; half < n; half++) {
