@@ -147,14 +147,17 @@ static bool add_message(struct body *body, json_t *list, const json_t *message, 
     return json_array_append_new(list, out) == 0;
 }
 
+/* At least one is to be of somebody who asks: not every template refuses to go without. */
 static json_t *read_messages(struct body *body, const json_t *from) {
     json_t *const list = json_array();
-    size_t i, n_calls = 0;
+    size_t i, n_calls = 0, n_said = 0;
     const json_t *message;
     json_array_foreach(from, i, message) {
         if (body->wrong[0]) break;
         if (!add_message(body, list, message, &n_calls)) body_complain(body, "out of memory");
+        n_said += !is_role(json_array_get(list, json_array_size(list) - 1), "system");
     }
+    if (n_said == 0) body_complain(body, "'messages' holds none of the user's");
     return list;
 }
 

@@ -6,8 +6,9 @@ The model has random weights: where it must call, the schema holds it to it, and
 otherwise is written by a grammar.
 """
 import json
+import struct
 
-from lib import Server, attempt, check, finish
+from lib import MODEL, Server, attempt, check, finish
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
           "required": ["city"], "additionalProperties": False}
@@ -209,10 +210,66 @@ def test_responses(server):
     check("response_after_a_result", status == 200, body)
 
 
+# ---- Models with templates -----------------------------------------------------------------------
+
+def with_template(name):
+    """A copy of the model that has the template of that name."""
+    with open(f"tests/data/template/{name}.jinja", "rb") as file:
+        template = file.read()
+    with open(MODEL, "rb") as file:
+        model = file.read()
+    key = b"tokenizer.chat_template"
+    n = 8 + len(key) + 4 + 8 + len(template) + 4
+    template += b"{#" + b" " * (-n % 32) + b"#}"  # so that tensors stay aligned
+    pair = (struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(template)) + template)
+    n_pairs, = struct.unpack_from("<Q", model, 16)
+    path = f"{MODEL}.{name}"
+    with open(path, "wb") as file:
+        file.write(model[:16] + struct.pack("<Q", n_pairs + 1) + pair + model[24:])
+    return path
+
+
+def test_template(name, told, call, result):
+    server = Server(model=with_template(name))
+    talk = [{"role": "system", "content": "Be brief."}, QUESTION,
+            {"role": "assistant", "content": None, "tool_calls": [{
+                "id": "call_of_more_than_nine", "type": "function", "function": {
+                    "name": "get_weather", "arguments": '{"city": "Rome"}'}}]},
+            {"role": "tool", "tool_call_id": "call_of_more_than_nine", "content": "sun"}]
+    prompt = prompt_of(server, talk, tools=TOOLS)
+    places = [prompt.find(text) for text in (told, call, result)]
+    check(f"{name}_tells_all", -1 not in places and places == sorted(places), prompt)
+    check(f"{name}_is_not_taught", "You can call tools" not in prompt, prompt)
+    for stream in (False, True):
+        ask = {"tools": TOOLS[:1], "tool_choice": "required"}
+        if stream:
+            deltas, reason = chunks_of(server, ask)
+            calls = [c for d in deltas for c in d.get("tool_calls", [])]
+        else:
+            _, _, body = server.ask("/v1/chat/completions", {**CHAT, **ask})
+            calls = body["choices"][0]["message"]["tool_calls"]
+            reason = body["choices"][0]["finish_reason"]
+        check(f"{name}_required_{stream}", is_weather(calls[0]) and reason == "tool_calls", calls)
+    for messages in ([], [{"role": "system", "content": "Be brief."}]):
+        status, _, body = server.ask("/v1/chat/completions", {"messages": messages})
+        check(f"{name}_wants_a_question_{len(messages)}", status == 400, body)
+    status, _, body = server.ask("/v1/messages", {"messages": [], "system": "x", "max_tokens": 5})
+    check(f"{name}_wants_a_question_beside_the_system", status == 400, body)
+    server.stop()
+
+
 running = Server()
 for test in (test_chat, test_what_models_write, test_conversations, test_ollama, test_anthropic,
              test_responses):
     attempt(test, running)
 code, errors = running.stop()
 check("server_ends_well", code == 0 and "Sanitizer" not in errors, errors)
+attempt(test_template, "mistral-v3", '[AVAILABLE_TOOLS] [{"type": "function"',
+        '[TOOL_CALLS] [{"name": "get_weather", "arguments": {"city": "Rome"}, "id": "',
+        '[TOOL_RESULTS] {"content": sun, "call_id": "')
+attempt(test_template, "qwen2.5", "<tools>",
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"}}\n</tool_call>',
+        "<tool_response>\nsun\n</tool_response>")
+attempt(test_template, "llama-3.1", '"name": "get_weather"',
+        '{"name": "get_weather", "parameters": {"city": "Rome"}}', "sun")
 finish()
