@@ -87,10 +87,10 @@ def with_ollama():
     shown = client.show("any").modelinfo
     check("py_ollama_context_length", shown[f"{shown['general.architecture']}.context_length"] > 0)
     try:
-        list(client.chat(**ask, stream=True, format="json"))
+        list(client.chat(**ask, stream=True, think=True))
         check("py_ollama_error", False)
     except ollama.ResponseError as error:
-        check("py_ollama_error", error.status_code == 400 and "JSON" in error.error, error)
+        check("py_ollama_error", error.status_code == 400 and "thinking" in error.error, error)
     tooled = {**ask, "messages": WEATHER, "tools": TOOLS,
               "options": {"num_predict": 60, "temperature": 0}}
     form = {"type": "object", "properties": {"name": {"const": "get_weather"}, "arguments": SCHEMA},
