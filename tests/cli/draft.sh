@@ -36,8 +36,9 @@ draft --draft-max 64; expect_misuse draft_length_has_a_limit 63
 
 printf 'Hello Hello Hello\nAgain\nHello Hello\n' >"$TMP/in"
 chat() { run_stdin "$TMP/in" "$OCTET" chat -m "$model" --chat-format chatml -n 12 --temp 0 "$@"; }
-chat --draft off; cp "$TMP/out" "$TMP/plain"
-chat --draft ngram; expect_files_equal chat_says_the_same "$TMP/out" "$TMP/plain"
+chat --draft off; expect_exit chat_works_plainly 0; cp "$TMP/out" "$TMP/plain"
+chat --draft ngram; expect_exit chat_works_drafting 0
+expect_files_equal chat_says_the_same "$TMP/out" "$TMP/plain"
 
 bench() { run "$OCTET" bench -m "$model" --draft-text "$TMP/prompt" -n 30 -r 2 "$@"; }
 bench --draft-prompt "$TMP/prompt" --draft ngram --json
