@@ -246,7 +246,7 @@ static void read_conversation(struct body *body, struct lane *lane, struct job *
     }
     if (!fine || json_object_set_new(body->json, "messages", list) != 0)
         body_complain(body, "out of memory");
-    asked_system(body, body_get(body, "system"));
+    if (json_array_size(list) > 0) asked_system(body, body_get(body, "system"));
     asked_chat(body, "messages", lane, job);
 }
 

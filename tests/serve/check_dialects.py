@@ -214,7 +214,9 @@ def test_anthropic(server):
 def test_anthropic_wrong(server):
     for path in ("/v1/messages", "/v1/messages/count_tokens"):
         for wrong in ("{", "[]", {"max_tokens": 5}, {**CLAUDE, "messages": 5},
-                      {**CLAUDE, "messages": []}, {**CLAUDE, "messages": DEEP},
+                      {**CLAUDE, "messages": []},
+                      {**CLAUDE, "system": "Be brief.", "messages": []},
+                      {**CLAUDE, "messages": DEEP},
                       {**CLAUDE, "system": 5}, {**CLAUDE, "system": [5]},
                       {**CLAUDE, "messages": [{"role": "user", "content": [
                           {"type": "image", "source": {"data": IMAGE}}]}]}):
