@@ -134,7 +134,8 @@ void exchange_reply(struct exchange *x, int status, const char *type, const char
 void exchange_error(struct exchange *x, int status, const char *text) {
     char *const body = x->http->options.error_body(x->path, status, text);
     require(text[0] && !strchr(text, '\n'));
-    if (body) exchange_reply(x, status, "application/json", body, strlen(body));
+    require(body != NULL);
+    exchange_reply(x, status, "application/json", body, strlen(body));
     mem_free(body);
 }
 void exchange_start(struct exchange *x, const char *type) {

@@ -63,8 +63,17 @@ static json_t *error_json(const char *path, int status, const char *text) {
                      error_code(path, status, too_long));
 }
 
+/* TEXT may quote what was sent, cut anywhere: bytes that are no UTF-8 come out as U+FFFD. */
 static char *error_body(const char *path, int status, const char *text) {
-    json_t *const json = error_json(path, status, text);
+    struct octet_stream stream = {0};
+    const size_t n = strlen(text);
+    char *const clean = mem_alloc(3 * n + 13);
+    if (!clean) return NULL;
+    size_t n_clean = octet_stream_push(&stream, text, n, clean);
+    n_clean += octet_stream_flush(&stream, clean + n_clean);
+    clean[n_clean] = '\0';
+    json_t *const json = error_json(path, status, clean);
+    mem_free(clean);
     char *const dumped = json ? json_dumps(json, JSON_COMPACT) : NULL;
     char *const copy = dumped ? mem_strdup(dumped, strlen(dumped)) : NULL;
     free(dumped);

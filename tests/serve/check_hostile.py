@@ -162,6 +162,7 @@ def json_cases():
     yield "lone_surrogate", b'{"prompt":"\\ud800","max_tokens":1}', False
     yield "swapped_surrogates", b'{"prompt":"\\udc00\\ud800","max_tokens":1}', False
     yield "invalid_utf8", b'{"prompt":"\xc3\x28\xff","max_tokens":1}', False
+    yield "escape_cut_in_a_character", b'{"prompt":"\\\xe2\x96\x81","max_tokens":1}', False
     yield "overlong_utf8", b'{"prompt":"\xc0\xaf","max_tokens":1}', False
     yield "nul_in_text", b'{"prompt":"a\\u0000b","max_tokens":1}', True
     yield "nul_byte", b'{"prompt":"a\0b","max_tokens":1}', False
@@ -202,7 +203,8 @@ def test_json(server):
     for name, body, allowed in json_cases():
         answer = send_raw(server, request(THERE, body), 30)
         wanted = (200, 400) if allowed else (400,)
-        check(f"json_{name}", status_of(answer) in wanted, answer[:200])
+        said = status_of(answer) == 200 or b'"message":"' in answer
+        check(f"json_{name}", status_of(answer) in wanted and said, answer[:200])
     for path, good, fields in ((THERE, text("x", max_tokens=1), WRONG),
                                ("/infill", {"prompt": "x", "n_predict": 1}, WRONG_HOLES)):
         for field, values in fields.items():
