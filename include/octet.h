@@ -142,6 +142,9 @@ void octet_model_close(struct octet_model *model);
 enum octet_status octet_model_warm(struct octet_model *model, octet_progress_fn progress,
                                    void *user, struct octet_err *err);
 void octet_model_get_info(const struct octet_model *model, struct octet_model_info *out);
+/* File I of the model as it is mapped, its weights and all else; false where it has no more. */
+bool octet_model_file(const struct octet_model *model, size_t i, const void **bytes,
+                      size_t *n_bytes);
 
 /* ---- Text -------------------------------------------------------------------------------------
  */

@@ -84,30 +84,48 @@ static void test_speeds_of_an_instruction_set_or_the_best_one(void **state) {
     }
 }
 
-static void test_speeds_measured_apart_leave_no_memory_here(void **state) {
+static void test_arithmetic_alone_needs_no_buffer(void **state) {
     (void)state;
     struct octet_err err;
     struct probe_speeds speeds;
     const uint64_t peak = probe_rss_peak();
-    assert_int_equal(probe_measure_apart(2, "scalar", &speeds, &err), OCTET_OK);
+    assert_int_equal(probe_arithmetic(2, "scalar", &speeds, &err), OCTET_OK);
     assert_string_equal(speeds.isa, "scalar");
-    assert_true(speeds.read_bytes > 1e6);
+    assert_true(speeds.read_bytes == 0);
+    assert_true(speeds.int8_ops > 1e6);
     assert_true(probe_rss_peak() < peak + (8 << 20));
+}
+
+static void test_memory_that_is_there_is_read_in_every_way(void **state) {
+    (void)state;
+    enum { N = (4 << 20) + 4096 };
+    uint8_t *const data = mem_aligned(N);
+    struct probe_reader *const reader = probe_reader_open(2, NULL);
+    assert_non_null(data);
+    assert_non_null(reader);
+    memset(data, 1, N);
+    for (size_t way = 0; way < PROBE_N_WAYS; way++) {
+        assert_true(probe_reader_time(reader, way, data, N) > 0);
+        assert_true(probe_reader_time(reader, way, data, 4096) == 0);
+    }
+    probe_reader_close(reader);
+    probe_reader_close(NULL);
+    mem_free(data);
 }
 
 static void test_speeds_survive_failed_allocations(void **state) {
     (void)state;
-    for (size_t after = 0; after < 3; after++) {
+    for (size_t after = 0; after < 5; after++) {
         struct octet_err err;
         struct probe_speeds speeds = {.read_bytes = 1};
         double speed = 1;
         mem_fail_after(after);
         const enum octet_status status = probe_read_bandwidth(1, &speed, &err);
-        const enum octet_status apart = probe_measure_apart(1, NULL, &speeds, &err);
+        const enum octet_status both = probe_measure_speeds(1, NULL, &speeds, &err);
         mem_fail_after(SIZE_MAX);
         assert_int_equal(status, OCTET_EMEM);
         assert_true(speed == 0);
-        assert_int_equal(apart, OCTET_EMEM);
+        assert_int_equal(both, OCTET_EMEM);
         assert_non_null(strstr(err.message, "speeds"));
     }
 }
@@ -142,7 +160,8 @@ int main(void) {
         cmocka_unit_test(test_memory_sizes_are_plausible),
         cmocka_unit_test(test_anonymous_memory_is_part_of_the_peak),
         cmocka_unit_test(test_names_stay_within_their_buffers),
-        cmocka_unit_test(test_speeds_measured_apart_leave_no_memory_here),
+        cmocka_unit_test(test_arithmetic_alone_needs_no_buffer),
+        cmocka_unit_test(test_memory_that_is_there_is_read_in_every_way),
         cmocka_unit_test(test_bandwidth_is_measured),
         cmocka_unit_test(test_speeds_of_an_instruction_set_or_the_best_one),
         cmocka_unit_test(test_speeds_survive_failed_allocations),

@@ -34,12 +34,21 @@ struct probe_speeds {
  * this machine has not: the best it has. */
 enum octet_status probe_measure_speeds(int n_threads, const char *isa, struct probe_speeds *speeds,
                                        struct octet_err *err);
-/* The same in a process of its own, so that the buffer does not count as memory of this one. */
-enum octet_status probe_measure_apart(int n_threads, const char *isa, struct probe_speeds *speeds,
-                                      struct octet_err *err);
+/* The same without reading: read_bytes is 0. */
+enum octet_status probe_arithmetic(int n_threads, const char *isa, struct probe_speeds *speeds,
+                                   struct octet_err *err);
 /* Of these only the bytes per second. */
 enum octet_status probe_read_bandwidth(int n_threads, double *bytes_per_second,
                                        struct octet_err *err);
+
+/* Reads memory that is there already, such as the weights of a model, in PROBE_N_WAYS ways. */
+enum { PROBE_N_WAYS = 9 };
+struct probe_reader;
+struct probe_reader *probe_reader_open(int n_threads, const char *isa); // NULL: out of memory
+void probe_reader_close(struct probe_reader *reader);
+/* Seconds that all threads together need for the N_BYTES at DATA (aligned to 64); 0 where they are
+ * too few to be timed. What is beyond the last multiple of 64 KiB is not read. */
+double probe_reader_time(struct probe_reader *reader, size_t way, const void *data, size_t n_bytes);
 
 /* Bytes per second of sequential reads, past the page cache, of a temporary file in FOLDER.
  * EUNSUPPORTED where the file system can not read past the cache. */

@@ -1,9 +1,7 @@
 /* The speeds of probe.h: memory reads and arithmetic of all threads together. Noise only ever makes
  * a run slower, so of several runs the fastest counts. */
-#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -69,24 +67,57 @@ static const struct probe_loops *find_loops(const char *isa) {
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
-struct sweep {
-    uint8_t *buffer;
-    uint64_t (*read)(const void *from, size_t n_bytes); // NULL: fill
-    uint64_t *sums;                                     // (n_threads, SUM_STRIDE)
-};
+_Static_assert((int)PROBE_N_WAYS == (int)PROBE_N_READS, "each way has its loop");
 
 enum { SUM_STRIDE = 8 }; // a cache line for each thread
+
+struct probe_reader {
+    const struct probe_loops *loops;
+    struct pool *pool;
+    uint64_t *sums; // (n_threads, SUM_STRIDE)
+};
+
+struct sweep {
+    const uint8_t *data;
+    size_t n_bytes;
+    uint64_t (*read)(const void *from, size_t n_bytes);
+    uint64_t *sums;
+};
 
 /* Tasks are handed out rather than cut into equal shares: a core that a neighbour slows down reads
  * less of them. */
 static void sweep_task(void *arg, size_t i_task, int i_thread) {
     const struct sweep *const sweep = arg;
-    uint8_t *const piece = sweep->buffer + i_task * TASK_BYTES;
-    if (sweep->read == NULL) {
-        memset(piece, 1, TASK_BYTES);
-    } else {
-        sweep->sums[(size_t)i_thread * SUM_STRIDE] += sweep->read(piece, TASK_BYTES);
-    }
+    const size_t at = i_task * TASK_BYTES, left = sweep->n_bytes - at;
+    const size_t n = left < TASK_BYTES ? left : TASK_BYTES;
+    sweep->sums[(size_t)i_thread * SUM_STRIDE] += sweep->read(sweep->data + at, n);
+}
+
+double probe_reader_time(struct probe_reader *reader, size_t way, const void *data,
+                         size_t n_bytes) {
+    const size_t n = n_bytes / PROBE_READ_STEP * PROBE_READ_STEP;
+    struct sweep sweep = {data, n, reader->loops->reads[way], reader->sums};
+    const double start = probe_seconds();
+    pool_tasks(reader->pool, (n + TASK_BYTES - 1) / TASK_BYTES, sweep_task, &sweep);
+    return n > 0 ? probe_seconds() - start : 0;
+}
+
+struct probe_reader *probe_reader_open(int n_threads, const char *isa) {
+    struct probe_reader *const reader = mem_alloc(sizeof *reader);
+    if (reader == NULL) return NULL;
+    reader->loops = find_loops(isa);
+    reader->pool = pool_open(n_threads);
+    reader->sums = mem_array((size_t)n_threads, SUM_STRIDE * sizeof *reader->sums);
+    if (reader->pool != NULL && reader->sums != NULL) return reader;
+    probe_reader_close(reader);
+    return NULL;
+}
+
+void probe_reader_close(struct probe_reader *reader) {
+    if (reader == NULL) return;
+    pool_close(reader->pool);
+    mem_free(reader->sums);
+    mem_free(reader);
 }
 
 static size_t n_sweep_tasks(void) {
@@ -98,8 +129,13 @@ static size_t n_sweep_tasks(void) {
     return wanted < TASK_BYTES ? 1 : (size_t)(wanted / TASK_BYTES);
 }
 
-static enum octet_status measure_reads(const struct probe_loops *loops, struct pool *pool,
-                                       uint64_t *sums, double *best, struct octet_err *err) {
+static void fill_task(void *arg, size_t i_task, int i_thread) {
+    (void)i_thread;
+    memset((uint8_t *)arg + i_task * TASK_BYTES, 1, TASK_BYTES);
+}
+
+static enum octet_status measure_reads(struct probe_reader *reader, double *best,
+                                       struct octet_err *err) {
     const size_t n_tasks = n_sweep_tasks(), n_bytes = n_tasks * TASK_BYTES;
     // Not from malloc: whole huge pages, as with small ones the walks of the page table would be
     // measured too. A refusal of those does no harm.
@@ -107,15 +143,13 @@ static enum octet_status measure_reads(const struct probe_loops *loops, struct p
                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED) return octet_fail_memory(err, "the memory measurement", n_bytes);
     const uintptr_t aligned = ((uintptr_t)map + TASK_BYTES - 1) / TASK_BYTES * TASK_BYTES;
-    struct sweep sweep = {(uint8_t *)map + (aligned - (uintptr_t)map), NULL, sums};
-    madvise(sweep.buffer, n_bytes, MADV_HUGEPAGE);
-    pool_tasks(pool, n_tasks, sweep_task, &sweep);
+    uint8_t *const buffer = (uint8_t *)map + (aligned - (uintptr_t)map);
+    madvise(buffer, n_bytes, MADV_HUGEPAGE);
+    pool_tasks(reader->pool, n_tasks, fill_task, buffer);
     for (int pass = 0; pass < READ_PASSES; pass++) {
-        for (size_t i = 0; i < PROBE_N_READS; i++) {
-            sweep.read = loops->reads[i];
-            const double start = probe_seconds();
-            pool_tasks(pool, n_tasks, sweep_task, &sweep);
-            const double speed = (double)n_bytes / (probe_seconds() - start);
+        for (size_t way = 0; way < PROBE_N_WAYS; way++) {
+            const double speed =
+                (double)n_bytes / probe_reader_time(reader, way, buffer, n_bytes);
             if (speed > *best) *best = speed;
         }
     }
@@ -159,70 +193,43 @@ static double measure_loop(uint64_t (*loop)(size_t n_rounds), double ops_per_rou
 
 /* ---- Together -------------------------------------------------------------------------------- */
 
-static enum octet_status measure(int n_threads, const char *isa, bool reads_only,
+enum parts { READS = 1, ARITHMETIC = 2 };
+
+static enum octet_status measure(int n_threads, const char *isa, unsigned parts,
                                  struct probe_speeds *speeds, struct octet_err *err) {
-    const struct probe_loops *const loops = find_loops(isa);
+    struct probe_reader *const reader = probe_reader_open(n_threads, isa);
+    *speeds = (struct probe_speeds){0};
+    if (reader == NULL) {
+        return octet_fail_memory(err, "the measurement of speeds", (size_t)n_threads * 64);
+    }
+    const struct probe_loops *const loops = reader->loops;
     *speeds = (struct probe_speeds){.isa = loops->name, .int8 = loops->int8};
-    struct pool *const pool = pool_open(n_threads);
-    uint64_t *const sums = mem_array((size_t)n_threads, SUM_STRIDE * sizeof *sums);
     enum octet_status status = OCTET_OK;
-    if (pool == NULL || sums == NULL) {
-        status = octet_fail_memory(err, "the measurement of speeds", (size_t)n_threads * 64);
-    } else {
-        status = measure_reads(loops, pool, sums, &speeds->read_bytes, err);
+    if (parts & READS) status = measure_reads(reader, &speeds->read_bytes, err);
+    if (status == OCTET_OK && parts & ARITHMETIC) {
+        speeds->int8_ops =
+            measure_loop(loops->dots, loops->ops_per_dot_round, reader->pool, reader->sums);
+        speeds->float_ops =
+            measure_loop(loops->fmas, loops->ops_per_fma_round, reader->pool, reader->sums);
     }
-    if (status == OCTET_OK && !reads_only) {
-        speeds->int8_ops = measure_loop(loops->dots, loops->ops_per_dot_round, pool, sums);
-        speeds->float_ops = measure_loop(loops->fmas, loops->ops_per_fma_round, pool, sums);
-    }
-    mem_free(sums);
-    pool_close(pool);
+    probe_reader_close(reader);
     return status;
 }
 
 enum octet_status probe_measure_speeds(int n_threads, const char *isa, struct probe_speeds *speeds,
                                        struct octet_err *err) {
-    return measure(n_threads, isa, false, speeds, err);
+    return measure(n_threads, isa, READS | ARITHMETIC, speeds, err);
+}
+
+enum octet_status probe_arithmetic(int n_threads, const char *isa, struct probe_speeds *speeds,
+                                   struct octet_err *err) {
+    return measure(n_threads, isa, ARITHMETIC, speeds, err);
 }
 
 enum octet_status probe_read_bandwidth(int n_threads, double *bytes_per_second,
                                        struct octet_err *err) {
     struct probe_speeds speeds;
-    const enum octet_status status = measure(n_threads, NULL, true, &speeds, err);
+    const enum octet_status status = measure(n_threads, NULL, READS, &speeds, err);
     *bytes_per_second = speeds.read_bytes;
     return status;
-}
-
-struct answer {
-    enum octet_status status;
-    struct octet_err err;
-    struct probe_speeds speeds; // its texts are constants, at the same place in both processes
-};
-
-_Noreturn static void answer_and_exit(int to, int n_threads, const char *isa) {
-    struct answer answer = {.status = OCTET_OK};
-    answer.status = probe_measure_speeds(n_threads, isa, &answer.speeds, &answer.err);
-    const ssize_t n = write(to, &answer, sizeof answer); // fits a pipe: all or nothing
-    _exit(n == (ssize_t)sizeof answer ? 0 : 1);
-}
-
-enum octet_status probe_measure_apart(int n_threads, const char *isa, struct probe_speeds *speeds,
-                                      struct octet_err *err) {
-    *speeds = (struct probe_speeds){0};
-    int ends[2];
-    if (pipe(ends) != 0) return octet_fail(err, OCTET_EIO, "a pipe: %s", strerror(errno));
-    const pid_t child = fork();
-    if (child == 0) answer_and_exit(ends[1], n_threads, isa);
-    close(ends[1]);
-    struct answer answer = {.status = OCTET_EIO};
-    ssize_t n = -1;
-    while (child > 0 && (n = read(ends[0], &answer, sizeof answer)) < 0 && errno == EINTR) continue;
-    close(ends[0]);
-    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
-    if (n != (ssize_t)sizeof answer) {
-        return octet_fail(err, OCTET_EIO, "the process that measures speeds failed");
-    }
-    if (answer.status != OCTET_OK) return octet_fail(err, answer.status, "%s", answer.err.message);
-    *speeds = answer.speeds;
-    return OCTET_OK;
 }

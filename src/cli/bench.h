@@ -31,6 +31,7 @@ struct bench_test {
     double *speeds;              // (n_runs) tokens per second
     double median, mean, spread; // spread: standard deviation
     uint64_t peak_rss, anon_rss;
+    double read_ceiling; // bytes per second of plain reads of the model's files, NaN: not measured
 };
 
 struct bench {
@@ -49,7 +50,9 @@ struct bench {
     size_t n_tests;
     double *speeds; // (n_tests, n_runs)
     double first_seconds;
-    struct probe_speeds before, after; // zeros: not measured
+    struct probe_speeds before, after; // arithmetic; zeros: not measured
+    struct probe_reader *reader;       // NULL: reads are not measured
+    double *reads;                     // (PROBE_N_WAYS, n_runs) of the depth that is being tested
     struct progress progress;
 };
 

@@ -63,11 +63,11 @@ struct bench_figures bench_figures(const struct bench *bench, const struct bench
     }
     f.bytes_per_s = test->median * (f.weight_bytes + f.kv_bytes);
     f.ops_per_s = test->median * f.macs * 2;
-    f.ceiling_bytes = fmax(bench->before.read_bytes, bench->after.read_bytes);
+    f.ceiling_bytes = test->read_ceiling;
     f.ceiling_ops = multiplies_floats(info)
                         ? fmax(bench->before.float_ops, bench->after.float_ops)
                         : fmax(bench->before.int8_ops, bench->after.int8_ops);
-    if (bench->args.no_ceilings) f.ceiling_bytes = f.ceiling_ops = (double)NAN;
+    if (bench->args.no_ceilings) f.ceiling_ops = (double)NAN;
     f.memory_share = f.bytes_per_s / f.ceiling_bytes;
     f.compute_share = f.ops_per_s / f.ceiling_ops;
     f.share = test->kind == BENCH_PREFILL ? f.compute_share : f.memory_share;
@@ -87,7 +87,6 @@ enum { MAX_COLUMNS = 32 };
 static size_t columns_of(const struct bench *bench, const struct bench_test *test,
                          struct column columns[MAX_COLUMNS]) {
     const struct bench_figures f = bench_figures(bench, test);
-    const double nan_or_1 = bench->args.no_ceilings ? (double)NAN : 1;
     const struct column all[] = {
         {"n", (double)shown_n(test)},
         {"depth", (double)test->depth},
@@ -108,8 +107,6 @@ static size_t columns_of(const struct bench *bench, const struct bench_test *tes
         {"ceiling_gops", f.ceiling_ops / 1e9},
         {"compute_share", f.compute_share},
         {"share", f.share},
-        {"ceiling_gb_per_s_before", bench->before.read_bytes / 1e9 * nan_or_1},
-        {"ceiling_gb_per_s_after", bench->after.read_bytes / 1e9 * nan_or_1},
         {"peak_rss_bytes", (double)test->peak_rss},
         {"rss_anon_bytes", (double)test->anon_rss},
         {"first_token_s", bench->first_seconds},
@@ -200,8 +197,8 @@ int bench_append_csv(const struct bench *bench) {
 static void print_ceilings(const struct bench *bench) {
     const struct probe_speeds *const a = &bench->before, *const b = &bench->after;
     if (bench->args.no_ceilings) return;
-    output_printf("memory reads    %.1f GB/s before the tests, %.1f after\n", a->read_bytes / 1e9,
-                  b->read_bytes / 1e9);
+    output_printf("memory reads    %.1f GB/s of the model's files\n",
+                  bench->tests[0].read_ceiling / 1e9);
     output_printf("multiply-adds   %.0f Gop/s before, %.0f after in int8 (%s); %.0f and %.0f in "
                   "single precision\n",
                   a->int8_ops / 1e9, b->int8_ops / 1e9, a->int8, a->float_ops / 1e9,

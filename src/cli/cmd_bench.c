@@ -138,15 +138,28 @@ static int open_sessions(struct bench *bench, size_t n) {
     return OPTIONS_RUN;
 }
 
-/* The ceiling that counts is that of the machine, unless it was told to be a lesser one. Before the
- * tests APART, or its buffer would be part of the peak that they report. */
-static enum octet_status measure_ceilings(const struct bench *bench, bool apart,
-                                          struct probe_speeds *speeds, struct octet_err *err) {
+/* The ceilings that count are those of the machine, unless it was told to be a lesser one. */
+static const char *isa_of_ceilings(void) { return getenv("OCTET_ISA"); }
+
+static int n_threads_asked(const struct bench *bench) {
+    const int asked = bench->model_args.n_threads;
+    return asked > 0 ? asked : cpu_count();
+}
+
+static enum octet_status measure_arithmetic(const struct bench *bench, struct probe_speeds *speeds,
+                                            struct octet_err *err) {
     if (bench->args.no_ceilings) return OCTET_OK;
-    const int asked = bench->model_args.n_threads, n_threads = asked > 0 ? asked : cpu_count();
-    const char *const isa = getenv("OCTET_ISA");
-    return apart ? probe_measure_apart(n_threads, isa, speeds, err)
-                 : probe_measure_speeds(n_threads, isa, speeds, err);
+    return probe_arithmetic(n_threads_asked(bench), isa_of_ceilings(), speeds, err);
+}
+
+static int open_reader(struct bench *bench) {
+    if (bench->args.no_ceilings) return OPTIONS_RUN;
+    bench->reader = probe_reader_open(n_threads_asked(bench), isa_of_ceilings());
+    bench->reads = mem_array(PROBE_N_WAYS, (size_t)bench->args.n_runs * sizeof *bench->reads);
+    if (bench->reader == NULL || bench->reads == NULL) {
+        return output_error("out of memory for the measurement of reads");
+    }
+    return OPTIONS_RUN;
 }
 
 static enum octet_status first_tokens(struct bench *bench, double start, struct octet_err *err) {
@@ -158,7 +171,7 @@ static enum octet_status first_tokens(struct bench *bench, double start, struct 
 
 static int bench_model(struct bench *bench) {
     struct octet_err err;
-    enum octet_status result = measure_ceilings(bench, true, &bench->before, &err);
+    enum octet_status result = measure_arithmetic(bench, &bench->before, &err);
     if (result != OCTET_OK) return output_failure(&err);
     const double start = probe_seconds();
     int status = options_open_model(&bench->model_args, false, &bench->model);
@@ -168,6 +181,7 @@ static int bench_model(struct bench *bench) {
     const size_t n_sequences = batches->n > 0 ? (size_t)batches->items[batches->n - 1] : 1;
     status = make_tokens(bench, n_sequences);
     if (status == OPTIONS_RUN) status = open_sessions(bench, n_sequences);
+    if (status == OPTIONS_RUN) status = open_reader(bench);
     if (status != OPTIONS_RUN) return status;
     if (!bench_plan(bench)) return output_error("out of memory for the results");
     if (first_tokens(bench, start, &err) != OCTET_OK) return output_failure(&err);
@@ -176,7 +190,7 @@ static int bench_model(struct bench *bench) {
     result = bench_run(bench, &err);
     terminal_release_interrupt();
     progress_close(&bench->progress);
-    if (result == OCTET_OK) result = measure_ceilings(bench, false, &bench->after, &err);
+    if (result == OCTET_OK) result = measure_arithmetic(bench, &bench->after, &err);
     if (result != OCTET_OK) return output_failure(&err);
     status = bench->args.csv != NULL ? bench_append_csv(bench) : (int)EXIT_DONE;
     if (status != EXIT_DONE) return status;
@@ -221,6 +235,8 @@ static int bench_command(const struct command *command, int argc, char **argv) {
     mem_free(bench.tokens);
     mem_free(bench.tests);
     mem_free(bench.speeds);
+    mem_free(bench.reads);
+    probe_reader_close(bench.reader);
     return status;
 }
 
@@ -233,11 +249,11 @@ const struct command cmd_bench = {
              "tokens/s is the median of the runs, +/- their standard deviation. Every token needs "
              "weights and the cache of its sequence from memory (a batch shares the weights), and "
              "a multiply-add (2 operations) with each weight; shares say how near that comes to "
-             "the fastest reads and integer dot products (floating point for float weights) "
-             "measured before and after the tests. Decoding is limited by memory, prefill by "
-             "arithmetic; for prefill, bytes are the weights once per chunk. With "
-             "--draft-text the gain of --draft on a text is measured instead, and all logits are "
-             "compared.",
+             "plain reads of the model's own memory, measured after each round of runs, and to "
+             "integer dot products (floating point for float weights), measured before and after "
+             "all. Decoding is limited by memory, prefill by arithmetic; for prefill, bytes are "
+             "the weights once per chunk. With --draft-text the gain of --draft on a text is "
+             "measured instead, and all logits are compared.",
     .examples = "  octet bench -m model.gguf\n"
                 "  octet bench -m model.gguf --depth 0,1024,4096 --batch 1,2,4,8 -r 5\n"
                 "  octet bench -m model.gguf --json --csv bench.csv > bench.json\n"

@@ -101,6 +101,14 @@ enum octet_status octet_model_warm(struct octet_model *model, octet_progress_fn 
     return OCTET_OK;
 }
 
+bool octet_model_file(const struct octet_model *model, size_t i, const void **bytes,
+                      size_t *n_bytes) {
+    if (i >= model->file->n_parts) return false;
+    *bytes = model->file->parts[i].bytes;
+    *n_bytes = model->file->parts[i].n_bytes;
+    return true;
+}
+
 const struct vocab *octet_model_vocab(const struct octet_model *model) { return model->vocab; }
 
 void octet_model_get_info(const struct octet_model *model, struct octet_model_info *out) {

@@ -21,8 +21,9 @@ expect_json bench_operations_add_up \
     "all(($near)(t['gops'] * 1e9, t['tokens_per_s'] * 2 * t['macs_per_token']) for t in j)" True
 expect_json bench_shares "[t['share'] == t[k] for t, k in
     zip(j, 'compute_share memory_share memory_share'.split())]" "[True, True, True]"
-expect_json bench_ceiling_is_the_better_one 'all(t["ceiling_gb_per_s"] ==
-    max(t["ceiling_gb_per_s_before"], t["ceiling_gb_per_s_after"]) for t in j)' True
+expect_json bench_one_ceiling_per_depth 'len({t["ceiling_gb_per_s"] for t in j})' 1
+expect_json bench_share_of_the_ceiling \
+    "all(($near)(t['memory_share'], t['gb_per_s'] / t['ceiling_gb_per_s']) for t in j)" True
 expect_json bench_batch_shares_weights \
     'j[1]["weight_bytes_per_token"] == 2 * j[2]["weight_bytes_per_token"]' True
 expect_json bench_batch_has_caches_of_its_own \
@@ -39,7 +40,7 @@ expect_json bench_lists '[(t["test"], t["n"], t["depth"]) for t in j]' \
     "$(python3 -c 'print([t for d in (0, 5, 64)
         for t in (("decode", 2, d), ("batch", 1, d), ("batch", 3, d))])')"
 expect_json bench_without_ceilings \
-    '{t[k] for t in j for k in ("share", "ceiling_gops", "ceiling_gb_per_s_after")}' "{None}"
+    '{t[k] for t in j for k in ("share", "ceiling_gops", "ceiling_gb_per_s")}' "{None}"
 expect_json bench_deeper_reads_more \
     'j[0]["kv_bytes_per_token"] < j[3]["kv_bytes_per_token"] < j[6]["kv_bytes_per_token"]' True
 cp "$TMP/out" "$TMP/json"
