@@ -152,12 +152,12 @@ struct range_run {
     struct share *shares;
 };
 
-/* Takes a quarter of what is left of a share, from its front; returns how many tasks that are. */
+/* Takes half of what is left of a share, from its front; returns how many tasks that are. */
 static size_t claim(struct share *share, size_t *begin) {
     size_t next = atomic_load_explicit(&share->next, memory_order_relaxed), n;
     do {
         if (next >= share->end) return 0;
-        n = (share->end - next + 3) / 4;
+        n = (share->end - next + 1) / 2;
     } while (!atomic_compare_exchange_weak_explicit(&share->next, &next, next + n,
                                                     memory_order_relaxed, memory_order_relaxed));
     *begin = next;

@@ -683,18 +683,24 @@ INLINE __m512 sum_quad(const struct sums *s, size_t stride, size_t b, size_t n, 
     return acc;
 }
 
-INLINE __m512 sum_blocks(const struct sums *s, size_t stride, size_t n_blocks, bool has_min) {
+INLINE __m512 sum_blocks(const struct sums *s, size_t stride, size_t n_blocks, bool has_min,
+                         const uint8_t *next) {
     __m512 acc = _mm512_setzero_ps();
     size_t b = 0;
-    for (; b + 4 <= n_blocks; b += 4) acc = sum_quad(s, stride, b, 4, has_min, acc);
+    for (; b + 4 <= n_blocks; b += 4) {
+        prefetch(next + 32 * b, 128); // memory would have nothing to do meanwhile
+        acc = sum_quad(s, stride, b, 4, has_min, acc);
+    }
     if (b + 1 == n_blocks) return sum_quad(s, stride, b, 1, has_min, acc);
     if (b + 2 == n_blocks) return sum_quad(s, stride, b, 2, has_min, acc);
     return b + 3 == n_blocks ? sum_quad(s, stride, b, 3, has_min, acc) : acc;
 }
 
-/* The products of GROUP rows, whose sums lie STRIDE floats apart. */
-static __m512 sum_up(const struct sums *s, size_t stride, size_t n_blocks, bool has_min) {
-    return has_min ? sum_blocks(s, stride, n_blocks, true) : sum_blocks(s, stride, n_blocks, false);
+/* The products of GROUP rows, whose sums lie STRIDE floats apart. NEXT: the row after them. */
+static __m512 sum_up(const struct sums *s, size_t stride, size_t n_blocks, bool has_min,
+                     const uint8_t *next) {
+    return has_min ? sum_blocks(s, stride, n_blocks, true, next)
+                   : sum_blocks(s, stride, n_blocks, false, next);
 }
 
 #endif

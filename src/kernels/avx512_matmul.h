@@ -375,6 +375,7 @@ static void matmul_direct(const struct format *f, bool has_min, const uint8_t *w
                           uint8_t *scratch) {
     size_t n_blocks = a->k / a->block, stride = (n_blocks + 15) / 16 * 16;
     struct token tokens[MAX_DIRECT];
+    prefetch_from(w, PREFETCH);
     for (size_t t = 0; t < a->n; t++) tokens[t] = prepare_token(f, a, t, &scratch);
     struct sums sums;
     float **const parts[4] = {&sums.dot, &sums.d, &sums.extra, &sums.m};
@@ -387,8 +388,9 @@ static void matmul_direct(const struct format *f, bool has_min, const uint8_t *w
                                       sums.extra + i * stride, sums.m + i * stride};
                 f->direct(w + (r + i) * row_bytes, n_blocks, &tokens[t], &of_row);
             }
+            const uint8_t *next = w + (r + n) * row_bytes;
             _mm512_mask_storeu_ps(y + t * ldy + r, first_lanes(n),
-                                  sum_up(&sums, stride, n_blocks, has_min));
+                                  sum_up(&sums, stride, n_blocks, has_min, next));
         }
     }
 }

@@ -135,13 +135,14 @@ static void attend_all(struct step *s, const struct model *m, size_t layer, floa
     pool_tasks(s->pool, n_tiles * m->shape.n_kv_heads, attention_task, &job);
 }
 
-void attention(struct step *s, const struct model *m, size_t layer, float *y) {
+void attention(struct step *s, const struct model *m, size_t layer, const struct product *beside,
+               float *y) {
     const struct layer *l = &m->w.layers[layer];
-    products(s,
-             (struct product[]){{&l->attn_q.w, l->attn_q.b, 0, s->n, s->q},
-                                {&l->attn_k.w, l->attn_k.b, 0, s->n, s->k},
-                                {&l->attn_v.w, l->attn_v.b, 0, s->n, s->v}},
-             3);
+    struct product list[4] = {{&l->attn_q.w, l->attn_q.b, 0, s->n, s->q},
+                              {&l->attn_k.w, l->attn_k.b, 0, s->n, s->k},
+                              {&l->attn_v.w, l->attn_v.b, 0, s->n, s->v}};
+    if (beside) list[3] = *beside;
+    products(s, list, beside ? 4 : 3);
     rope_apply(s, m, s->q, m->shape.n_heads);
     rope_apply(s, m, s->k, m->shape.n_kv_heads);
     attend_all(s, m, layer, s->att);

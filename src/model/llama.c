@@ -56,7 +56,7 @@ static bool forward(const struct model *m, struct step *s) {
         if (!step_continues(s, i, shape->n_layers)) return false;
         rows_rms_norm(s, &l->attn_norm, shape->norm_eps, s->x, s->n, d, s->h);
         input_set(s, s->h, s->n, d);
-        attention(s, m, i, s->out);
+        attention(s, m, i, NULL, s->out);
         rows_add(s, s->x, s->out, s->n, d);
 
         rows_rms_norm(s, &l->ffn_norm, shape->norm_eps, s->x, s->n, d, s->h);

@@ -47,8 +47,8 @@ static bool forward(const struct model *m, struct step *s) {
         if (!step_continues(s, i, shape->n_layers)) return false;
         rows_layer_norm(s, &l->attn_norm, shape->norm_eps, s->x, s->n, d, s->h);
         input_set(s, s->h, s->n, d);
-        linear(s, &l->ffn_up, s->up); // of the same input as attention
-        attention(s, m, i, s->out);
+        const struct product up = {&l->ffn_up.w, l->ffn_up.b, 0, s->n, s->up};
+        attention(s, m, i, &up, s->out);
         rows_add(s, s->x, s->out, s->n, d);
 
         rows_gelu(s, s->up, s->n, shape->d_ff);

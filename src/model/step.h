@@ -91,8 +91,10 @@ void rope_prepare(struct step *s, const struct model *m);
 void rope_apply(struct step *s, const struct model *m, float *x, size_t n_heads);
 
 /* attention.c: y (n, d_model) = self-attention of the step's input (normed rows), output matrix
- * included; extends the KV caches by the rows of the step. Leaves another input. */
-void attention(struct step *s, const struct model *m, size_t layer, float *y);
+ * included; extends the KV caches by the rows of the step. Leaves another input. BESIDE: a product
+ * of the same input that is computed along with queries, keys and values, or NULL. */
+void attention(struct step *s, const struct model *m, size_t layer, const struct product *beside,
+               float *y);
 size_t attention_scratch_bytes(const struct shape *shape); // per thread
 
 /* moe.c: y = sum over the chosen experts of h. */
