@@ -8,7 +8,6 @@
 enum {
     MAX_DIRECT = 1,  // tokens
     PREFETCH = 1024, // bytes ahead
-    CACHE_LINE = 64,
 };
 
 struct direct {
@@ -23,11 +22,6 @@ struct direct {
  * the end of the row, it goes on WIDTH rows further down. */
 INLINE size_t bytes_ahead(const struct direct *r, size_t at) {
     return at + PREFETCH < r->row_bytes ? PREFETCH : PREFETCH + (WIDTH - 1) * r->row_bytes;
-}
-
-INLINE void prefetch(const uint8_t *p, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
-        _mm_prefetch((const char *)(p + i), _MM_HINT_T0);
 }
 
 /* Block B of every row. */
@@ -111,10 +105,10 @@ INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direc
     return acc;
 }
 
-/* A format of 256 by the loader of a block. D_AT, DMIN_AT: where the block has its f16 scales; 0 if
- * the loader alone knows them. */
-INLINE __m256 direct_256(load_fn *load, size_t block_bytes, size_t d_at, size_t dmin_at,
-                         const struct traits *f, const struct direct *r) {
+/* A format of 256 by the loader of a block; LOOK_UP if it is a lattice format. D_AT, DMIN_AT: where
+ * the block has its f16 scales; 0 if the loader alone knows them. */
+INLINE __m256 direct_256(points_fn *look_up, load_fn *load, size_t block_bytes, size_t d_at,
+                         size_t dmin_at, const struct traits *f, const struct direct *r) {
     __m256 acc = _mm256_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b++) {
         const uint8_t *p[WIDTH];
@@ -122,8 +116,11 @@ INLINE __m256 direct_256(load_fn *load, size_t block_bytes, size_t d_at, size_t 
         const int8_t *q = r->q + b * QUANT_MAX_BLOCK;
         __m256i bsum = even_odd_16(load_256(r->bsum + b * 16)), isum[WIDTH], msum[WIDTH];
         float d[WIDTH], dmin[WIDTH];
+        uint8_t points[WIDTH][QUANT_MAX_BLOCK];
+        for (size_t i = 0; look_up && i < WIDTH; i++) look_up(p[i], points[i]);
         for (size_t i = 0; i < WIDTH; i++) {
             struct block w;
+            w.points = points[i];
             load(p[i], &w);
             isum[i] = _mm256_setzero_si256();
             if (f->offset) {

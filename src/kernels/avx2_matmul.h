@@ -54,7 +54,7 @@ static void build_q2_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_planes(p, 16, 2, codes_q2_k, s->w + i * 64);
 }
 static __m256 direct_q2_k(const struct direct *r) {
-    return direct_256(load_q2_k, 84, 80, 82, &q2_k, r);
+    return direct_256(NULL, load_q2_k, 84, 80, 82, &q2_k, r);
 }
 static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q3_k);
@@ -62,12 +62,12 @@ static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_planes(p, 0, 3, codes_q3_k, s->w + i * 64);
 }
 static __m256 direct_q3_k(const struct direct *r) {
-    return direct_256(load_q3_k, 110, 108, 0, &q3_k, r);
+    return direct_256(NULL, load_q3_k, 110, 108, 0, &q3_k, r);
 }
 static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q4_k);
     heads_six_bits(p, &heads);
-    build_planes(p, 16, 4, codes_q4_k, s->w + i * 64);
+    build_nibbles(p, 16, 8, true, map_same, s->w + i * 64);
 }
 static __m256 direct_q4_k(const struct direct *r) { return direct_six_bits(144, false, r); }
 static void build_q5_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -82,66 +82,66 @@ static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_planes(p, 0, 6, codes_q6_k, s->w + i * 64);
 }
 static __m256 direct_q6_k(const struct direct *r) {
-    return direct_256(load_q6_k, 210, 208, 0, &q6_k, r);
+    return direct_256(NULL, load_q6_k, 210, 208, 0, &q6_k, r);
 }
 static void build_iq4_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &iq4_xs);
     heads_iq4_xs(p, &heads);
-    build_nibbles(p, 8, 8, map_iq4, s->w + i * 64);
+    build_nibbles(p, 8, 8, false, map_iq4, s->w + i * 64);
 }
 static void build_iq1_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_iq1_s, &iq1, s, i);
+    build_rows_256(p, points_iq1_s, load_iq1_s, &iq1, s, i);
 }
 static __m256 direct_iq1_s(const struct direct *r) {
-    return direct_256(load_iq1_s, 50, 0, 0, &iq1, r);
+    return direct_256(points_iq1_s, load_iq1_s, 50, 0, 0, &iq1, r);
 }
 static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_iq1_m, &iq1, s, i);
+    build_rows_256(p, points_iq1_m, load_iq1_m, &iq1, s, i);
 }
 static __m256 direct_iq1_m(const struct direct *r) {
-    return direct_256(load_iq1_m, 56, 0, 0, &iq1, r);
+    return direct_256(points_iq1_m, load_iq1_m, 56, 0, 0, &iq1, r);
 }
 static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_iq2_xxs, &iq2, s, i);
+    build_rows_256(p, points_iq2_xxs, load_iq2_xxs, &iq2, s, i);
 }
 static __m256 direct_iq2_xxs(const struct direct *r) {
-    return direct_256(load_iq2_xxs, 66, 0, 0, &iq2, r);
+    return direct_256(points_iq2_xxs, load_iq2_xxs, 66, 0, 0, &iq2, r);
 }
 static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_iq2_xs, &iq2, s, i);
+    build_rows_256(p, points_iq2_xs, load_iq2_xs, &iq2, s, i);
 }
 static __m256 direct_iq2_xs(const struct direct *r) {
-    return direct_256(load_iq2_xs, 74, 0, 0, &iq2, r);
+    return direct_256(points_iq2_xs, load_iq2_xs, 74, 0, 0, &iq2, r);
 }
 static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_iq2_s, &iq2, s, i);
+    build_rows_256(p, points_iq2_s, load_iq2_s, &iq2, s, i);
 }
 static __m256 direct_iq2_s(const struct direct *r) {
-    return direct_256(load_iq2_s, 82, 0, 0, &iq2, r);
+    return direct_256(points_iq2_s, load_iq2_s, 82, 0, 0, &iq2, r);
 }
 static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_iq3_xxs, &iq3_xxs, s, i);
+    build_rows_256(p, points_iq3_xxs, load_iq3_xxs, &iq3_xxs, s, i);
 }
 static __m256 direct_iq3_xxs(const struct direct *r) {
-    return direct_256(load_iq3_xxs, 98, 0, 0, &iq3_xxs, r);
+    return direct_256(points_iq3_xxs, load_iq3_xxs, 98, 0, 0, &iq3_xxs, r);
 }
 static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_iq3_s, &iq3_s, s, i);
+    build_rows_256(p, points_iq3_s, load_iq3_s, &iq3_s, s, i);
 }
 static __m256 direct_iq3_s(const struct direct *r) {
-    return direct_256(load_iq3_s, 110, 0, 0, &iq3_s, r);
+    return direct_256(points_iq3_s, load_iq3_s, 110, 0, 0, &iq3_s, r);
 }
 static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_tq1_0, &ternary, s, i);
+    build_rows_256(p, NULL, load_tq1_0, &ternary, s, i);
 }
 static __m256 direct_tq1_0(const struct direct *r) {
-    return direct_256(load_tq1_0, 54, 0, 0, &ternary, r);
+    return direct_256(NULL, load_tq1_0, 54, 0, 0, &ternary, r);
 }
 static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, load_tq2_0, &ternary, s, i);
+    build_rows_256(p, NULL, load_tq2_0, &ternary, s, i);
 }
 static __m256 direct_tq2_0(const struct direct *r) {
-    return direct_256(load_tq2_0, 66, 0, 0, &ternary, r);
+    return direct_256(NULL, load_tq2_0, 66, 0, 0, &ternary, r);
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
@@ -168,14 +168,14 @@ INLINE void build_scales(const uint8_t *const p[WIDTH], bool has_min, struct str
 
 static void build_q4_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
-    build_nibbles(p, 2, 1, map_same, s->w + i * 8);
+    build_nibbles(p, 2, 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_0(const struct direct *r) {
     return direct_32(pair_q4_0, 18, true, &q4_0, r);
 }
 static void build_q4_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, true, s, i);
-    build_nibbles(p, 4, 1, map_same, s->w + i * 8);
+    build_nibbles(p, 4, 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_1(const struct direct *r) {
     return direct_32(pair_q4_1, 20, true, &q4_1, r);
@@ -202,14 +202,14 @@ static __m256 direct_q8_0(const struct direct *r) {
 }
 static void build_iq4_nl(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
-    build_nibbles(p, 2, 1, map_iq4, s->w + i * 8);
+    build_nibbles(p, 2, 1, false, map_iq4, s->w + i * 8);
 }
 static __m256 direct_iq4_nl(const struct direct *r) {
     return direct_32(pair_iq4_nl, 18, true, &q8_0, r);
 }
 static void build_mxfp4(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     _mm256_storeu_ps(s->d[i], mxfp4_scales(p));
-    build_nibbles(p, 1, 1, map_mxfp4, s->w + i * 8);
+    build_nibbles(p, 1, 1, false, map_mxfp4, s->w + i * 8);
 }
 static __m256 direct_mxfp4(const struct direct *r) {
     return direct_32(pair_mxfp4, 17, false, &mxfp4, r);
@@ -269,6 +269,15 @@ static void matmul_direct(const struct job *job, const struct format *f) {
     }
 }
 
+/* Fetches what the strips after the next run will hold, while this one is built from P: the same
+ * place of the next part of the rows or, past their end, of the next rows. */
+static void prefetch_block(const struct job *job, const uint8_t *const p[WIDTH], size_t b,
+                           size_t part_blocks) {
+    size_t block_bytes = job->type->block_bytes, ahead = part_blocks * block_bytes;
+    if (b + part_blocks >= job->n_blocks) ahead += (HALVES * WIDTH - 1) * job->row_bytes;
+    for (size_t r = 0; r < WIDTH; r++) prefetch(p[r] + ahead, block_bytes);
+}
+
 static void matmul_strips(const struct job *job, const struct format *f, struct strip *s) {
     size_t step = STRIP_ELEMS / job->a->block, block_bytes = job->type->block_bytes;
     struct part part = {.job = job};
@@ -279,6 +288,7 @@ static void matmul_strips(const struct job *job, const struct format *f, struct 
             part.n_blocks = job->n_blocks - part.b < step ? job->n_blocks - part.b : step;
             for (size_t h = 0; h < HALVES; h++)
                 for (size_t i = 0; i < part.n_blocks; i++) {
+                    prefetch_block(job, p[h], part.b + i, step);
                     f->build(p[h], &s[h], i);
                     for (size_t r = 0; r < WIDTH; r++) p[h][r] += block_bytes;
                 }
