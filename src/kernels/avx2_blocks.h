@@ -33,13 +33,10 @@ struct block {
     // whose halves are groups 2c and 2c + 1, thus finds its scales at place c of both halves.
     __m256i scale, min;
     float d, dmin;
-    const uint8_t *points; // of a lattice format: what its points_fn gave, for its load_fn
 };
 
 /* Reads a block. */
 typedef void load_fn(const uint8_t *p, struct block *out);
-/* Looks up the points of a block of 256. */
-typedef void points_fn(const uint8_t *p, uint8_t points[QUANT_MAX_BLOCK]);
 /* Planes of 32 bytes to elements: byte j of w[c] is element 32c + j. */
 typedef void codes_fn(const __m256i *planes, __m256i *w);
 

@@ -105,10 +105,10 @@ INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direc
     return acc;
 }
 
-/* A format of 256 by the loader of a block; LOOK_UP if it is a lattice format. D_AT, DMIN_AT: where
+/* A format of 256 by the loader of a block. D_AT, DMIN_AT: where
  * the block has its f16 scales; 0 if the loader alone knows them. */
-INLINE __m256 direct_256(points_fn *look_up, load_fn *load, size_t block_bytes, size_t d_at,
-                         size_t dmin_at, const struct traits *f, const struct direct *r) {
+INLINE __m256 direct_256(load_fn *load, size_t block_bytes, size_t d_at, size_t dmin_at,
+                         const struct traits *f, const struct direct *r) {
     __m256 acc = _mm256_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b++) {
         const uint8_t *p[WIDTH];
@@ -116,11 +116,8 @@ INLINE __m256 direct_256(points_fn *look_up, load_fn *load, size_t block_bytes, 
         const int8_t *q = r->q + b * QUANT_MAX_BLOCK;
         __m256i bsum = even_odd_16(load_256(r->bsum + b * 16)), isum[WIDTH], msum[WIDTH];
         float d[WIDTH], dmin[WIDTH];
-        uint8_t points[WIDTH][QUANT_MAX_BLOCK];
-        for (size_t i = 0; look_up && i < WIDTH; i++) look_up(p[i], points[i]);
         for (size_t i = 0; i < WIDTH; i++) {
             struct block w;
-            w.points = points[i];
             load(p[i], &w);
             isum[i] = _mm256_setzero_si256();
             if (f->offset) {
@@ -154,7 +151,7 @@ INLINE __m256 direct_iq4_xs(const struct direct *r) {
     __m256 acc = _mm256_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b++) {
         const uint8_t *p[WIDTH];
-        blocks_at(r, b, 136, p);
+        blocks_at(r, b, sizeof(struct block_iq4_xs), p);
         __m256i scale[WIDTH], isum[WIDTH];
         UNROLL
         for (size_t i = 0; i < WIDTH; i++) {

@@ -51,97 +51,104 @@ INLINE struct heads heads_of(struct strip *s, size_t i, const struct traits *f) 
 static void build_q2_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q2_k);
     heads_q2_k(p, &heads);
-    build_planes(p, 16, 2, codes_q2_k, s->w + i * 64);
+    build_planes(p, offsetof(struct block_q2_k, qs), 2, codes_q2_k, s->w + i * 64);
 }
 static __m256 direct_q2_k(const struct direct *r) {
-    return direct_256(NULL, load_q2_k, 84, 80, 82, &q2_k, r);
+    return direct_256(load_q2_k, sizeof(struct block_q2_k), offsetof(struct block_q2_k, d),
+                      offsetof(struct block_q2_k, dmin), &q2_k, r);
 }
 static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q3_k);
     heads_q3_k(p, &heads);
-    build_planes(p, 0, 3, codes_q3_k, s->w + i * 64);
+    build_planes(p, offsetof(struct block_q3_k, hmask), 3, codes_q3_k, s->w + i * 64);
 }
 static __m256 direct_q3_k(const struct direct *r) {
-    return direct_256(NULL, load_q3_k, 110, 108, 0, &q3_k, r);
+    return direct_256(load_q3_k, sizeof(struct block_q3_k), offsetof(struct block_q3_k, d), 0,
+                      &q3_k, r);
 }
 static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q4_k);
     heads_six_bits(p, &heads);
-    build_nibbles(p, 16, 8, true, map_same, s->w + i * 64);
+    build_nibbles(p, offsetof(struct block_q4_k, qs), 8, true, map_same, s->w + i * 64);
 }
-static __m256 direct_q4_k(const struct direct *r) { return direct_six_bits(144, false, r); }
+static __m256 direct_q4_k(const struct direct *r) {
+    return direct_six_bits(sizeof(struct block_q4_k), false, r);
+}
 static void build_q5_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q5_k);
     heads_six_bits(p, &heads);
-    build_planes(p, 16, 5, codes_q5_k, s->w + i * 64);
+    build_planes(p, offsetof(struct block_q5_k, qh), 5, codes_q5_k, s->w + i * 64);
 }
-static __m256 direct_q5_k(const struct direct *r) { return direct_six_bits(176, true, r); }
+static __m256 direct_q5_k(const struct direct *r) {
+    return direct_six_bits(sizeof(struct block_q5_k), true, r);
+}
 static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q6_k);
     heads_q6_k(p, &heads);
-    build_planes(p, 0, 6, codes_q6_k, s->w + i * 64);
+    build_planes(p, offsetof(struct block_q6_k, ql), 6, codes_q6_k, s->w + i * 64);
 }
 static __m256 direct_q6_k(const struct direct *r) {
-    return direct_256(NULL, load_q6_k, 210, 208, 0, &q6_k, r);
+    return direct_256(load_q6_k, sizeof(struct block_q6_k), offsetof(struct block_q6_k, d), 0,
+                      &q6_k, r);
 }
 static void build_iq4_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &iq4_xs);
     heads_iq4_xs(p, &heads);
-    build_nibbles(p, 8, 8, false, map_iq4, s->w + i * 64);
+    build_nibbles(p, offsetof(struct block_iq4_xs, qs), 8, false, map_iq4, s->w + i * 64);
 }
 static void build_iq1_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, points_iq1_s, load_iq1_s, &iq1, s, i);
+    build_rows_256(p, load_iq1_s, &iq1, s, i);
 }
 static __m256 direct_iq1_s(const struct direct *r) {
-    return direct_256(points_iq1_s, load_iq1_s, 50, 0, 0, &iq1, r);
+    return direct_256(load_iq1_s, sizeof(struct block_iq1_s), 0, 0, &iq1, r);
 }
 static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, points_iq1_m, load_iq1_m, &iq1, s, i);
+    build_rows_256(p, load_iq1_m, &iq1, s, i);
 }
 static __m256 direct_iq1_m(const struct direct *r) {
-    return direct_256(points_iq1_m, load_iq1_m, 56, 0, 0, &iq1, r);
+    return direct_256(load_iq1_m, sizeof(struct block_iq1_m), 0, 0, &iq1, r);
 }
 static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, points_iq2_xxs, load_iq2_xxs, &iq2, s, i);
+    build_rows_256(p, load_iq2_xxs, &iq2, s, i);
 }
 static __m256 direct_iq2_xxs(const struct direct *r) {
-    return direct_256(points_iq2_xxs, load_iq2_xxs, 66, 0, 0, &iq2, r);
+    return direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), 0, 0, &iq2, r);
 }
 static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, points_iq2_xs, load_iq2_xs, &iq2, s, i);
+    build_rows_256(p, load_iq2_xs, &iq2, s, i);
 }
 static __m256 direct_iq2_xs(const struct direct *r) {
-    return direct_256(points_iq2_xs, load_iq2_xs, 74, 0, 0, &iq2, r);
+    return direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), 0, 0, &iq2, r);
 }
 static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, points_iq2_s, load_iq2_s, &iq2, s, i);
+    build_rows_256(p, load_iq2_s, &iq2, s, i);
 }
 static __m256 direct_iq2_s(const struct direct *r) {
-    return direct_256(points_iq2_s, load_iq2_s, 82, 0, 0, &iq2, r);
+    return direct_256(load_iq2_s, sizeof(struct block_iq2_s), 0, 0, &iq2, r);
 }
 static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, points_iq3_xxs, load_iq3_xxs, &iq3_xxs, s, i);
+    build_rows_256(p, load_iq3_xxs, &iq3_xxs, s, i);
 }
 static __m256 direct_iq3_xxs(const struct direct *r) {
-    return direct_256(points_iq3_xxs, load_iq3_xxs, 98, 0, 0, &iq3_xxs, r);
+    return direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), 0, 0, &iq3_xxs, r);
 }
 static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, points_iq3_s, load_iq3_s, &iq3_s, s, i);
+    build_rows_256(p, load_iq3_s, &iq3_s, s, i);
 }
 static __m256 direct_iq3_s(const struct direct *r) {
-    return direct_256(points_iq3_s, load_iq3_s, 110, 0, 0, &iq3_s, r);
+    return direct_256(load_iq3_s, sizeof(struct block_iq3_s), 0, 0, &iq3_s, r);
 }
 static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, NULL, load_tq1_0, &ternary, s, i);
+    build_rows_256(p, load_tq1_0, &ternary, s, i);
 }
 static __m256 direct_tq1_0(const struct direct *r) {
-    return direct_256(NULL, load_tq1_0, 54, 0, 0, &ternary, r);
+    return direct_256(load_tq1_0, sizeof(struct block_tq1_0), 0, 0, &ternary, r);
 }
 static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
-    build_rows_256(p, NULL, load_tq2_0, &ternary, s, i);
+    build_rows_256(p, load_tq2_0, &ternary, s, i);
 }
 static __m256 direct_tq2_0(const struct direct *r) {
-    return direct_256(NULL, load_tq2_0, 66, 0, 0, &ternary, r);
+    return direct_256(load_tq2_0, sizeof(struct block_tq2_0), 0, 0, &ternary, r);
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
@@ -168,51 +175,51 @@ INLINE void build_scales(const uint8_t *const p[WIDTH], bool has_min, struct str
 
 static void build_q4_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
-    build_nibbles(p, 2, 1, false, map_same, s->w + i * 8);
+    build_nibbles(p, offsetof(struct block_q4_0, qs), 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_0(const struct direct *r) {
-    return direct_32(pair_q4_0, 18, true, &q4_0, r);
+    return direct_32(pair_q4_0, sizeof(struct block_q4_0), true, &q4_0, r);
 }
 static void build_q4_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, true, s, i);
-    build_nibbles(p, 4, 1, false, map_same, s->w + i * 8);
+    build_nibbles(p, offsetof(struct block_q4_1, qs), 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_1(const struct direct *r) {
-    return direct_32(pair_q4_1, 20, true, &q4_1, r);
+    return direct_32(pair_q4_1, sizeof(struct block_q4_1), true, &q4_1, r);
 }
 static void build_q5_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_32(p, load_q5_0, &q5_0, s, i);
 }
 static __m256 direct_q5_0(const struct direct *r) {
-    return direct_32(pair_q5_0, 22, true, &q5_0, r);
+    return direct_32(pair_q5_0, sizeof(struct block_q5_0), true, &q5_0, r);
 }
 static void build_q5_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_32(p, load_q5_1, &q5_1, s, i);
 }
 static __m256 direct_q5_1(const struct direct *r) {
-    return direct_32(pair_q5_1, 24, true, &q5_1, r);
+    return direct_32(pair_q5_1, sizeof(struct block_q5_1), true, &q5_1, r);
 }
 static void build_q8_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
-    transpose(p, 2, s->w + i * 8);
-    transpose(p, 18, s->w + i * 8 + 4);
+    transpose(p, offsetof(struct block_q8_0, qs), s->w + i * 8);
+    transpose(p, offsetof(struct block_q8_0, qs) + 16, s->w + i * 8 + 4);
 }
 static __m256 direct_q8_0(const struct direct *r) {
-    return direct_32(pair_q8_0, 34, true, &q8_0, r);
+    return direct_32(pair_q8_0, sizeof(struct block_q8_0), true, &q8_0, r);
 }
 static void build_iq4_nl(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
-    build_nibbles(p, 2, 1, false, map_iq4, s->w + i * 8);
+    build_nibbles(p, offsetof(struct block_iq4_nl, qs), 1, false, map_iq4, s->w + i * 8);
 }
 static __m256 direct_iq4_nl(const struct direct *r) {
-    return direct_32(pair_iq4_nl, 18, true, &q8_0, r);
+    return direct_32(pair_iq4_nl, sizeof(struct block_iq4_nl), true, &q8_0, r);
 }
 static void build_mxfp4(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     _mm256_storeu_ps(s->d[i], mxfp4_scales(p));
-    build_nibbles(p, 1, 1, false, map_mxfp4, s->w + i * 8);
+    build_nibbles(p, offsetof(struct block_mxfp4, qs), 1, false, map_mxfp4, s->w + i * 8);
 }
 static __m256 direct_mxfp4(const struct direct *r) {
-    return direct_32(pair_mxfp4, 17, false, &mxfp4, r);
+    return direct_32(pair_mxfp4, sizeof(struct block_mxfp4), false, &mxfp4, r);
 }
 
 /* ---- All of them ----------------------------------------------------------------------------- */

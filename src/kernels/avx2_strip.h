@@ -48,7 +48,6 @@ struct traits {
 
 struct job {
     const struct quant_type *type;
-    const struct format *format;
     const uint8_t *w;
     size_t n_rows, row_bytes, n_blocks;
     const struct act *a;
@@ -291,15 +290,12 @@ static void spread_rows(const __m256i rows[WIDTH], __m256i out[8]) {
 }
 
 /* A format of 256 without mins, from the loader of a row's block. */
-INLINE void build_rows_256(const uint8_t *const p[WIDTH], points_fn *look_up, load_fn *load,
-                           const struct traits *f, struct strip *s, size_t i) {
+INLINE void build_rows_256(const uint8_t *const p[WIDTH], load_fn *load, const struct traits *f,
+                           struct strip *s, size_t i) {
     __m256i rows[WIDTH][8], scale[WIDTH], pair[WIDTH], columns[8];
     const uint8_t *at[WIDTH];
-    uint8_t points[WIDTH][QUANT_MAX_BLOCK];
-    for (size_t r = 0; look_up && r < WIDTH; r++) look_up(p[r], points[r]);
     for (size_t r = 0; r < WIDTH; r++) {
         struct block w;
-        w.points = points[r];
         load(p[r], &w);
         for (size_t c = 0; c < 8; c++) rows[r][c] = w.w[c];
         at[r] = (const uint8_t *)rows[r];
