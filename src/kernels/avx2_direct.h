@@ -272,6 +272,20 @@ INLINE void dot_pairs(const __m256i w[WIDTH][2], const __m256i a[2], bool is_sig
     sums[1] = _mm256_permute2x128_si256(low, high, 0x31);
 }
 
+/* Adds block B, which every row has at P, from the sums of its products. */
+INLINE __m256 add_block(__m256 acc, const uint8_t *const p[WIDTH], __m256i sums, size_t b,
+                        bool halves, const struct traits *f, const struct direct *r) {
+    __m256 d, m;
+    if (halves)
+        heads_32(p, &d, &m);
+    else
+        d = m = mxfp4_scales(p);
+    int32_t asum = r->bsum[2 * b] + r->bsum[2 * b + 1];
+    if (f->offset) sums = _mm256_sub_epi32(sums, _mm256_set1_epi32(f->offset * asum));
+    acc = add_scaled(acc, sums, d, r->d[b]);
+    return f->has_min ? add_scaled(acc, _mm256_set1_epi32(asum), m, r->d[b]) : acc;
+}
+
 /* HALVES: scales are f16 at the start of a block, followed by m where blocks have one. */
 INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, const struct traits *f,
                         const struct direct *r) {
@@ -292,19 +306,8 @@ INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, con
             load(p[0][i], p[1][i], w[i]);
         }
         dot_pairs(w, a, f->sums == SIGNED, sums);
-        UNROLL
-        for (size_t j = 0; j < 2; j++) {
-            if (j >= n) continue;
-            __m256 d, m;
-            if (halves)
-                heads_32(p[j], &d, &m);
-            else
-                d = m = mxfp4_scales(p[j]);
-            int32_t asum = r->bsum[2 * (b + j)] + r->bsum[2 * (b + j) + 1];
-            if (f->offset) sums[j] = _mm256_sub_epi32(sums[j], _mm256_set1_epi32(f->offset * asum));
-            acc = add_scaled(acc, sums[j], d, r->d[b + j]);
-            if (f->has_min) acc = add_scaled(acc, _mm256_set1_epi32(asum), m, r->d[b + j]);
-        }
+        acc = add_block(acc, p[0], sums[0], b, halves, f, r);
+        if (n > 1) acc = add_block(acc, p[1], sums[1], b + 1, halves, f, r);
     }
     return acc;
 }
