@@ -1,8 +1,9 @@
 /* Quantised products with AVX2: which way each format takes. Part of avx2.c alone.
  *
- * A single token goes straight through the file's blocks (avx2_direct.h). For more, strips of 16
- * rows are unpacked into the cache and all tokens pass over them (avx2_strip.h). Integers may be
- * summed in any order; the float chain per output is that of scalar.c in both. */
+ * A single token, or two of some formats, go straight through the file's blocks (avx2_direct.h).
+ * For more, strips of 16 rows are unpacked into the cache and all tokens pass over them
+ * (avx2_strip.h). Integers may be summed in any order; the float chain per output is that of
+ * scalar.c in both. */
 #ifndef OCTET_KERNELS_AVX2_MATMUL_H
 #define OCTET_KERNELS_AVX2_MATMUL_H
 
@@ -18,6 +19,8 @@ struct format {
     // All tokens against a pair of strips.
     void (*run)(const struct part *p, const struct strip *s);
     __m256 (*direct)(const struct direct *r);
+    // Where two tokens at once are faster than strips; else NULL.
+    void (*direct_two)(const struct direct *r, __m256 acc[2]);
 };
 
 /* ---- Blocks of 256 --------------------------------------------------------------------------- */
@@ -54,8 +57,12 @@ static void build_q2_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_planes(p, offsetof(struct block_q2_k, qs), 2, codes_q2_k, s->w + i * 64);
 }
 static __m256 direct_q2_k(const struct direct *r) {
-    return direct_256(load_q2_k, sizeof(struct block_q2_k), offsetof(struct block_q2_k, d),
-                      offsetof(struct block_q2_k, dmin), &q2_k, r);
+    __m256 acc;
+    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 1, &acc);
+    return acc;
+}
+static void direct_two_q2_k(const struct direct *r, __m256 acc[2]) {
+    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 2, acc);
 }
 static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q3_k);
@@ -63,8 +70,12 @@ static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_planes(p, offsetof(struct block_q3_k, hmask), 3, codes_q3_k, s->w + i * 64);
 }
 static __m256 direct_q3_k(const struct direct *r) {
-    return direct_256(load_q3_k, sizeof(struct block_q3_k), offsetof(struct block_q3_k, d), 0,
-                      &q3_k, r);
+    __m256 acc;
+    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 1, &acc);
+    return acc;
+}
+static void direct_two_q3_k(const struct direct *r, __m256 acc[2]) {
+    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 2, acc);
 }
 static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q4_k);
@@ -88,8 +99,12 @@ static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_planes(p, offsetof(struct block_q6_k, ql), 6, codes_q6_k, s->w + i * 64);
 }
 static __m256 direct_q6_k(const struct direct *r) {
-    return direct_256(load_q6_k, sizeof(struct block_q6_k), offsetof(struct block_q6_k, d), 0,
-                      &q6_k, r);
+    __m256 acc;
+    direct_256(load_q6_k, sizeof(struct block_q6_k), &q6_k, r, 1, &acc);
+    return acc;
+}
+static void direct_two_q6_k(const struct direct *r, __m256 acc[2]) {
+    direct_256(load_q6_k, sizeof(struct block_q6_k), &q6_k, r, 2, acc);
 }
 static void build_iq4_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &iq4_xs);
@@ -100,55 +115,73 @@ static void build_iq1_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i
     build_rows_256(p, load_iq1_s, &iq1, s, i);
 }
 static __m256 direct_iq1_s(const struct direct *r) {
-    return direct_256(load_iq1_s, sizeof(struct block_iq1_s), 0, 0, &iq1, r);
+    __m256 acc;
+    direct_256(load_iq1_s, sizeof(struct block_iq1_s), &iq1, r, 1, &acc);
+    return acc;
 }
 static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq1_m, &iq1, s, i);
 }
 static __m256 direct_iq1_m(const struct direct *r) {
-    return direct_256(load_iq1_m, sizeof(struct block_iq1_m), 0, 0, &iq1, r);
+    __m256 acc;
+    direct_256(load_iq1_m, sizeof(struct block_iq1_m), &iq1, r, 1, &acc);
+    return acc;
 }
 static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_xxs, &iq2, s, i);
 }
 static __m256 direct_iq2_xxs(const struct direct *r) {
-    return direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), 0, 0, &iq2, r);
+    __m256 acc;
+    direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), &iq2, r, 1, &acc);
+    return acc;
 }
 static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_xs, &iq2, s, i);
 }
 static __m256 direct_iq2_xs(const struct direct *r) {
-    return direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), 0, 0, &iq2, r);
+    __m256 acc;
+    direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), &iq2, r, 1, &acc);
+    return acc;
 }
 static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_s, &iq2, s, i);
 }
 static __m256 direct_iq2_s(const struct direct *r) {
-    return direct_256(load_iq2_s, sizeof(struct block_iq2_s), 0, 0, &iq2, r);
+    __m256 acc;
+    direct_256(load_iq2_s, sizeof(struct block_iq2_s), &iq2, r, 1, &acc);
+    return acc;
 }
 static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq3_xxs, &iq3_xxs, s, i);
 }
 static __m256 direct_iq3_xxs(const struct direct *r) {
-    return direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), 0, 0, &iq3_xxs, r);
+    __m256 acc;
+    direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), &iq3_xxs, r, 1, &acc);
+    return acc;
 }
 static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq3_s, &iq3_s, s, i);
 }
 static __m256 direct_iq3_s(const struct direct *r) {
-    return direct_256(load_iq3_s, sizeof(struct block_iq3_s), 0, 0, &iq3_s, r);
+    __m256 acc;
+    direct_256(load_iq3_s, sizeof(struct block_iq3_s), &iq3_s, r, 1, &acc);
+    return acc;
 }
 static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_tq1_0, &ternary, s, i);
 }
 static __m256 direct_tq1_0(const struct direct *r) {
-    return direct_256(load_tq1_0, sizeof(struct block_tq1_0), 0, 0, &ternary, r);
+    __m256 acc;
+    direct_256(load_tq1_0, sizeof(struct block_tq1_0), &ternary, r, 1, &acc);
+    return acc;
 }
 static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_tq2_0, &ternary, s, i);
 }
 static __m256 direct_tq2_0(const struct direct *r) {
-    return direct_256(load_tq2_0, sizeof(struct block_tq2_0), 0, 0, &ternary, r);
+    __m256 acc;
+    direct_256(load_tq2_0, sizeof(struct block_tq2_0), &ternary, r, 1, &acc);
+    return acc;
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
@@ -225,28 +258,28 @@ static __m256 direct_mxfp4(const struct direct *r) {
 /* ---- All of them ----------------------------------------------------------------------------- */
 
 static const struct format formats[] = {
-    {QUANT_Q4_0, &q4_0, build_q4_0, run_q4_0, direct_q4_0},
-    {QUANT_Q4_1, &q4_1, build_q4_1, run_q4_1, direct_q4_1},
-    {QUANT_Q5_0, &q5_0, build_q5_0, run_q5_0, direct_q5_0},
-    {QUANT_Q5_1, &q5_1, build_q5_1, run_q5_1, direct_q5_1},
-    {QUANT_Q8_0, &q8_0, build_q8_0, run_q8_0, direct_q8_0},
-    {QUANT_IQ4_NL, &q8_0, build_iq4_nl, run_q8_0, direct_iq4_nl},
-    {QUANT_MXFP4, &mxfp4, build_mxfp4, run_q5_0, direct_mxfp4},
-    {QUANT_Q2_K, &q2_k, build_q2_k, run_q2_k, direct_q2_k},
-    {QUANT_Q3_K, &q3_k, build_q3_k, run_sum_4, direct_q3_k},
-    {QUANT_Q4_K, &q4_k, build_q4_k, run_q4_k, direct_q4_k},
-    {QUANT_Q5_K, &q5_k, build_q5_k, run_q5_k, direct_q5_k},
-    {QUANT_Q6_K, &q6_k, build_q6_k, run_q6_k, direct_q6_k},
-    {QUANT_IQ4_XS, &iq4_xs, build_iq4_xs, run_iq4_xs, direct_iq4_xs},
-    {QUANT_IQ1_S, &iq1, build_iq1_s, run_sum_4, direct_iq1_s},
-    {QUANT_IQ1_M, &iq1, build_iq1_m, run_sum_4, direct_iq1_m},
-    {QUANT_IQ2_XXS, &iq2, build_iq2_xxs, run_sum_1, direct_iq2_xxs},
-    {QUANT_IQ2_XS, &iq2, build_iq2_xs, run_sum_1, direct_iq2_xs},
-    {QUANT_IQ2_S, &iq2, build_iq2_s, run_sum_1, direct_iq2_s},
-    {QUANT_IQ3_XXS, &iq3_xxs, build_iq3_xxs, run_sum_1, direct_iq3_xxs},
-    {QUANT_IQ3_S, &iq3_s, build_iq3_s, run_sum_4, direct_iq3_s},
-    {QUANT_TQ1_0, &ternary, build_tq1_0, run_sum_4, direct_tq1_0},
-    {QUANT_TQ2_0, &ternary, build_tq2_0, run_sum_4, direct_tq2_0},
+    {QUANT_Q4_0, &q4_0, build_q4_0, run_q4_0, direct_q4_0, NULL},
+    {QUANT_Q4_1, &q4_1, build_q4_1, run_q4_1, direct_q4_1, NULL},
+    {QUANT_Q5_0, &q5_0, build_q5_0, run_q5_0, direct_q5_0, NULL},
+    {QUANT_Q5_1, &q5_1, build_q5_1, run_q5_1, direct_q5_1, NULL},
+    {QUANT_Q8_0, &q8_0, build_q8_0, run_q8_0, direct_q8_0, NULL},
+    {QUANT_IQ4_NL, &q8_0, build_iq4_nl, run_q8_0, direct_iq4_nl, NULL},
+    {QUANT_MXFP4, &mxfp4, build_mxfp4, run_q5_0, direct_mxfp4, NULL},
+    {QUANT_Q2_K, &q2_k, build_q2_k, run_q2_k, direct_q2_k, direct_two_q2_k},
+    {QUANT_Q3_K, &q3_k, build_q3_k, run_sum_4, direct_q3_k, direct_two_q3_k},
+    {QUANT_Q4_K, &q4_k, build_q4_k, run_q4_k, direct_q4_k, NULL},
+    {QUANT_Q5_K, &q5_k, build_q5_k, run_q5_k, direct_q5_k, NULL},
+    {QUANT_Q6_K, &q6_k, build_q6_k, run_q6_k, direct_q6_k, direct_two_q6_k},
+    {QUANT_IQ4_XS, &iq4_xs, build_iq4_xs, run_iq4_xs, direct_iq4_xs, NULL},
+    {QUANT_IQ1_S, &iq1, build_iq1_s, run_sum_4, direct_iq1_s, NULL},
+    {QUANT_IQ1_M, &iq1, build_iq1_m, run_sum_4, direct_iq1_m, NULL},
+    {QUANT_IQ2_XXS, &iq2, build_iq2_xxs, run_sum_1, direct_iq2_xxs, NULL},
+    {QUANT_IQ2_XS, &iq2, build_iq2_xs, run_sum_1, direct_iq2_xs, NULL},
+    {QUANT_IQ2_S, &iq2, build_iq2_s, run_sum_1, direct_iq2_s, NULL},
+    {QUANT_IQ3_XXS, &iq3_xxs, build_iq3_xxs, run_sum_1, direct_iq3_xxs, NULL},
+    {QUANT_IQ3_S, &iq3_s, build_iq3_s, run_sum_4, direct_iq3_s, NULL},
+    {QUANT_TQ1_0, &ternary, build_tq1_0, run_sum_4, direct_tq1_0, NULL},
+    {QUANT_TQ2_0, &ternary, build_tq2_0, run_sum_4, direct_tq2_0, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -263,16 +296,22 @@ static void rows_from(const struct job *job, size_t row, const uint8_t *p[WIDTH]
 
 static void matmul_direct(const struct job *job, const struct format *f) {
     const struct act *a = job->a;
+    struct direct d = {.n_blocks = job->n_blocks,
+                       .row_bytes = job->row_bytes,
+                       .k = a->k,
+                       .q = a->q,
+                       .d = a->d,
+                       .bsum = a->bsum};
     for (size_t row = 0; row < job->n_rows; row += WIDTH) {
-        struct direct d = {.n_blocks = job->n_blocks, .row_bytes = job->row_bytes};
+        __m256 acc[2];
         rows_from(job, row, d.row);
-        for (size_t t = 0; t < a->n; t++) {
-            d.q = a->q + t * a->k;
-            d.d = a->d + t * job->n_blocks;
-            d.bsum = a->bsum + t * (a->k / QUANT_GROUP);
-            __m256i lanes = first_lanes(job->n_rows - row);
-            _mm256_maskstore_ps(job->y + t * job->ldy + row, lanes, f->direct(&d));
-        }
+        if (a->n == 2)
+            f->direct_two(&d, acc);
+        else
+            acc[0] = f->direct(&d);
+        for (size_t t = 0; t < a->n; t++)
+            _mm256_maskstore_ps(job->y + t * job->ldy + row, first_lanes(job->n_rows - row),
+                                acc[t]);
     }
 }
 
@@ -316,7 +355,7 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
                       .y = y,
                       .ldy = ldy,
                       .offset = f->traits->offset};
-    if (a->n <= MAX_DIRECT)
+    if (a->n == 1 || (a->n == 2 && f->direct_two))
         matmul_direct(&job, f);
     else
         matmul_strips(&job, f, scratch);
