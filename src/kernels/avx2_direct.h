@@ -1,44 +1,29 @@
-/* One token against 8 rows at a time, straight from the file's blocks: what decoding does, at the
- * speed of memory. Part of avx2.c alone. */
+/* One token, or two, against 8 rows at a time, straight from the file's blocks: what decoding does,
+ * at the speed of memory. Part of avx2.c alone. */
 #ifndef OCTET_KERNELS_AVX2_DIRECT_H
 #define OCTET_KERNELS_AVX2_DIRECT_H
 
 #include "kernels/avx2_strip.h"
 
-enum {
-    MAX_DIRECT = 1,  // tokens
-    PREFETCH = 1024, // bytes ahead
-    CACHE_LINE = 64,
-};
-
 struct direct {
     const uint8_t *row[WIDTH];
-    size_t n_blocks, row_bytes;
-    const int8_t *q; // the token's part of struct act
+    size_t n_blocks, row_bytes, k;
+    const int8_t *q; // the first token's part of struct act
     const float *d;
     const int16_t *bsum;
 };
 
-/* How far from byte AT of a row lies what the same stream of rows reads PREFETCH bytes later: past
- * the end of the row, it goes on WIDTH rows further down. */
-INLINE size_t bytes_ahead(const struct direct *r, size_t at) {
-    return at + PREFETCH < r->row_bytes ? PREFETCH : PREFETCH + (WIDTH - 1) * r->row_bytes;
-}
-
-INLINE void prefetch(const uint8_t *p, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
-        _mm_prefetch((const char *)(p + i), _MM_HINT_T0);
-}
-
 /* Block B of every row. */
 INLINE void blocks_at(const struct direct *r, size_t b, size_t block_bytes,
                       const uint8_t *p[WIDTH]) {
-    size_t at = b * block_bytes, ahead = bytes_ahead(r, at);
     UNROLL
-    for (size_t i = 0; i < WIDTH; i++) {
-        p[i] = r->row[i] + at;
-        prefetch(p[i] + ahead, block_bytes);
-    }
+    for (size_t i = 0; i < WIDTH; i++) p[i] = r->row[i] + b * block_bytes;
+}
+
+/* While a block at P is worked on, its place 8 rows further down is fetched, one cache line after
+ * the other, since few can be on their way at once. */
+INLINE void fetch_line(const struct direct *r, const uint8_t *p, size_t block_bytes, size_t line) {
+    if (line * CACHE_LINE < block_bytes) prefetch(p + WIDTH * r->row_bytes + line * CACHE_LINE, 1);
 }
 
 /* Sums of neighbours: lanes (a, b, a, b) in each half. Then of those: (a, b, c, d). */
@@ -85,6 +70,7 @@ INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direc
             __m256i a0 = load_256(q), a1 = load_256(q + CHUNK);
             UNROLL
             for (size_t i = 0; i < WIDTH; i++) {
+                fetch_line(r, p[i], block_bytes, (size_t)c);
                 __m256i v = load_256(p[i] + (fifth ? 48 : 16) + c * CHUNK);
                 __m256i low = low_nibbles(v), high = high_nibbles(v);
                 if (fifth) {
@@ -111,44 +97,67 @@ INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direc
     return acc;
 }
 
-/* A format of 256 by the loader of a block. D_AT, DMIN_AT: where the block has its f16 scales; 0 if
- * the loader alone knows them. */
-INLINE __m256 direct_256(load_fn *load, size_t block_bytes, size_t d_at, size_t dmin_at,
-                         const struct traits *f, const struct direct *r) {
-    __m256 acc = _mm256_setzero_ps();
+/* The sum over the lanes of sum[t] is that of sub-scale * element * activation of a block; those of
+ * token t are at q + t * stride. */
+INLINE void dot_block(const struct block *w, const struct traits *f, const int8_t *q, size_t stride,
+                      const __m256i *bsum, size_t n, __m256i *sum) {
+    UNROLL
+    for (size_t t = 0; t < n; t++) sum[t] = _mm256_setzero_si256();
+    UNROLL
+    for (int c = 0; c < 8; c++) {
+        __m256i place = _mm256_set1_epi16((short)(c * 0x202 + 0x100));
+        __m256i scale = _mm256_shuffle_epi8(w->scale, place);
+        UNROLL
+        for (size_t t = 0; t < n; t++) {
+            __m256i a = load_256(q + t * stride + c * CHUNK);
+            __m256i x = products(w->w[c], a, f->sums == SIGNED);
+            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(x, scale));
+            IN_THIS_ORDER(sum[t]);
+        }
+    }
+    if (!f->offset) return;
+    __m256i excess = _mm256_mullo_epi16(w->scale, _mm256_set1_epi16(f->offset));
+    UNROLL
+    for (size_t t = 0; t < n; t++)
+        sum[t] = _mm256_sub_epi32(sum[t], _mm256_madd_epi16(excess, bsum[t]));
+}
+
+/* A format of 256 by the loader of a block, for N tokens. */
+INLINE void direct_256(load_fn *load, size_t block_bytes, const struct traits *f,
+                       const struct direct *r, size_t n, __m256 *acc) {
+    UNROLL
+    for (size_t t = 0; t < n; t++) acc[t] = _mm256_setzero_ps();
+    const uint8_t *p[WIDTH];
+    blocks_at(r, 0, block_bytes, p);
     for (size_t b = 0; b < r->n_blocks; b++) {
-        const uint8_t *p[WIDTH];
-        blocks_at(r, b, block_bytes, p);
-        const int8_t *q = r->q + b * QUANT_MAX_BLOCK;
-        __m256i bsum = even_odd_16(load_256(r->bsum + b * 16)), isum[WIDTH], msum[WIDTH];
+        __m256i bsum[2], isum[2][WIDTH], msum[2][WIDTH];
         float d[WIDTH], dmin[WIDTH];
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            bsum[t] = even_odd_16(load_256(r->bsum + t * (r->k / QUANT_GROUP) + b * 16));
         for (size_t i = 0; i < WIDTH; i++) {
             struct block w;
+            prefetch(p[i] + WIDTH * r->row_bytes, block_bytes);
             load(p[i], &w);
-            isum[i] = _mm256_setzero_si256();
-            if (f->offset) {
-                __m256i minus = _mm256_set1_epi16((short)-f->offset);
-                isum[i] = _mm256_madd_epi16(_mm256_mullo_epi16(w.scale, minus), bsum);
-            }
+            p[i] += block_bytes;
+            __m256i sum[2];
+            dot_block(&w, f, r->q + b * QUANT_MAX_BLOCK, r->k, bsum, n, sum);
             UNROLL
-            for (int c = 0; c < 8; c++) {
-                __m256i scale =
-                    _mm256_shuffle_epi8(w.scale, _mm256_set1_epi16((short)(c * 0x202 + 0x100)));
-                __m256i x = products(w.w[c], load_256(q + c * CHUNK), f->sums == SIGNED);
-                isum[i] = _mm256_add_epi32(isum[i], _mm256_madd_epi16(x, scale));
-                IN_THIS_ORDER(isum[i]);
+            for (size_t t = 0; t < n; t++) {
+                isum[t][i] = sum[t];
+                if (f->has_min) msum[t][i] = _mm256_madd_epi16(w.min, bsum[t]);
             }
-            if (f->has_min) msum[i] = _mm256_madd_epi16(w.min, bsum);
-            if (!d_at) d[i] = w.d;
-            if (!d_at && f->has_min) dmin[i] = w.dmin;
+            d[i] = w.d;
+            if (f->has_min) dmin[i] = w.dmin;
         }
-        __m256 d8 = d_at ? halves_at(p, d_at) : _mm256_loadu_ps(d);
-        acc = add_scaled(acc, sum_each(isum), d8, r->d[b]);
-        if (!f->has_min) continue;
-        __m256 dmin8 = d_at ? halves_at(p, dmin_at) : _mm256_loadu_ps(dmin);
-        acc = subtract_scaled(acc, sum_each(msum), dmin8, r->d[b]);
+        UNROLL
+        for (size_t t = 0; t < n; t++) {
+            float da = r->d[t * r->n_blocks + b];
+            acc[t] = add_scaled(acc[t], sum_each(isum[t]), _mm256_loadu_ps(d), da);
+            if (f->has_min)
+                acc[t] = subtract_scaled(acc[t], sum_each(msum[t]), _mm256_loadu_ps(dmin), da);
+        }
     }
-    return acc;
 }
 
 /* Two groups of 32 at a time, whose first halves lie in the low nibbles of 32 bytes. */
@@ -157,7 +166,7 @@ INLINE __m256 direct_iq4_xs(const struct direct *r) {
     __m256 acc = _mm256_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b++) {
         const uint8_t *p[WIDTH];
-        blocks_at(r, b, 136, p);
+        blocks_at(r, b, sizeof(struct block_iq4_xs), p);
         __m256i scale[WIDTH], isum[WIDTH];
         UNROLL
         for (size_t i = 0; i < WIDTH; i++) {
@@ -175,6 +184,7 @@ INLINE __m256 direct_iq4_xs(const struct direct *r) {
                                                       _mm_set1_epi16((short)(c * 0x404 + 0x100)));
             UNROLL
             for (size_t i = 0; i < WIDTH; i++) {
+                fetch_line(r, p[i], sizeof(struct block_iq4_xs), (size_t)c);
                 __m256i v = load_256(p[i] + 8 + c * CHUNK);
                 __m256i s = _mm256_shuffle_epi8(scale[i], of_group);
                 __m256i low = _mm256_shuffle_epi8(levels, low_nibbles(v));
@@ -278,6 +288,20 @@ INLINE void dot_pairs(const __m256i w[WIDTH][2], const __m256i a[2], bool is_sig
     sums[1] = _mm256_permute2x128_si256(low, high, 0x31);
 }
 
+/* Adds block B, which every row has at P, from the sums of its products. */
+INLINE __m256 add_block(__m256 acc, const uint8_t *const p[WIDTH], __m256i sums, size_t b,
+                        bool halves, const struct traits *f, const struct direct *r) {
+    __m256 d, m;
+    if (halves)
+        heads_32(p, &d, &m);
+    else
+        d = m = mxfp4_scales(p);
+    int32_t asum = r->bsum[2 * b] + r->bsum[2 * b + 1];
+    if (f->offset) sums = _mm256_sub_epi32(sums, _mm256_set1_epi32(f->offset * asum));
+    acc = add_scaled(acc, sums, d, r->d[b]);
+    return f->has_min ? add_scaled(acc, _mm256_set1_epi32(asum), m, r->d[b]) : acc;
+}
+
 /* HALVES: scales are f16 at the start of a block, followed by m where blocks have one. */
 INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, const struct traits *f,
                         const struct direct *r) {
@@ -289,28 +313,17 @@ INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, con
         __m256i a[2] = {_mm256_permute2x128_si256(q0, q1, 0x20),
                         _mm256_permute2x128_si256(q0, q1, 0x31)};
         const uint8_t *p[2][WIDTH];
-        size_t at = b * block_bytes, ahead = bytes_ahead(r, at);
+        size_t at = b * block_bytes;
         UNROLL
         for (size_t i = 0; i < WIDTH; i++) {
             p[0][i] = r->row[i] + at;
             p[1][i] = p[0][i] + (n - 1) * block_bytes;
-            _mm_prefetch((const char *)(p[0][i] + ahead), _MM_HINT_T0);
+            prefetch(p[0][i] + WIDTH * r->row_bytes, 2 * block_bytes);
             load(p[0][i], p[1][i], w[i]);
         }
         dot_pairs(w, a, f->sums == SIGNED, sums);
-        UNROLL
-        for (size_t j = 0; j < 2; j++) {
-            if (j >= n) continue;
-            __m256 d, m;
-            if (halves)
-                heads_32(p[j], &d, &m);
-            else
-                d = m = mxfp4_scales(p[j]);
-            int32_t asum = r->bsum[2 * (b + j)] + r->bsum[2 * (b + j) + 1];
-            if (f->offset) sums[j] = _mm256_sub_epi32(sums[j], _mm256_set1_epi32(f->offset * asum));
-            acc = add_scaled(acc, sums[j], d, r->d[b + j]);
-            if (f->has_min) acc = add_scaled(acc, _mm256_set1_epi32(asum), m, r->d[b + j]);
-        }
+        acc = add_block(acc, p[0], sums[0], b, halves, f, r);
+        if (n > 1) acc = add_block(acc, p[1], sums[1], b + 1, halves, f, r);
     }
     return acc;
 }

@@ -83,6 +83,7 @@ INLINE void load_iq2_xxs(const uint8_t *p, struct block *out) {
     __m256i words = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0xdd));
     signs_and_scales(_mm256_permute4x64_epi64(words, 0xd8), signs, out);
     out->d = load_half(b->d) * 0.125f;
+    UNROLL
     for (size_t c = 0; c < 8; c++) {
         const uint8_t *q = b->qs[c];
         const uint16_t index[4] = {q[0], q[1], q[2], q[3]};
@@ -103,6 +104,7 @@ INLINE void load_iq2_xs(const uint8_t *p, struct block *out) {
     _mm256_storeu_si256((void *)(index + 16), _mm256_and_si256(second, low9));
     out->scale = odd_scales_16(b->scales);
     out->d = load_half(b->d) * 0.125f;
+    UNROLL
     for (size_t c = 0; c < 8; c++)
         out->w[c] = with_signs(four_points(quant_iq2xs_grid, index + 4 * c), &signs[c], OFFSET_IQ2);
 }
@@ -125,6 +127,7 @@ INLINE void load_iq2_s(const uint8_t *p, struct block *out) {
     }
     out->scale = odd_scales_16(b->scales);
     out->d = load_half(b->d) * 0.125f;
+    UNROLL
     for (size_t c = 0; c < 8; c++)
         out->w[c] =
             with_signs(four_points(quant_iq2s_grid, index + 4 * c), b->signs + 4 * c, OFFSET_IQ2);
@@ -135,6 +138,7 @@ INLINE void load_iq3_xxs(const uint8_t *p, struct block *out) {
     uint32_t signs[8];
     signs_and_scales(load_256(b->sas), signs, out);
     out->d = load_half(b->d) * 0.25f;
+    UNROLL
     for (size_t c = 0; c < 8; c++) {
         const uint8_t *q = b->qs + 8 * c;
         const uint16_t index[8] = {q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7]};
@@ -157,6 +161,7 @@ INLINE void load_iq3_s(const uint8_t *p, struct block *out) {
     s = _mm_and_si128(_mm_unpacklo_epi8(s, _mm_srli_epi16(s, 4)), _mm_set1_epi8(15));
     out->scale = odd_scales_32(_mm256_cvtepu8_epi32(s));
     out->d = load_half(b->d);
+    UNROLL
     for (size_t c = 0; c < 8; c++)
         out->w[c] = with_signs(eight_points(quant_iq3s_grid, index + 8 * c), b->signs + 4 * c,
                                OFFSET_IQ3_S);
@@ -199,6 +204,7 @@ INLINE void load_iq1_s(const uint8_t *p, struct block *out) {
     __m128i s = _mm_and_si128(_mm_srli_epi16(load_128(b->qh), 12), _mm_set1_epi16(7));
     out->scale = odd_scales(_mm256_broadcastsi128_si256(s));
     out->d = load_half(b->d) * 0.125f;
+    UNROLL
     for (size_t c = 0; c < 8; c++) out->w[c] = shifted_points(index + 4 * c, down + 4 * c);
 }
 
@@ -230,6 +236,7 @@ INLINE void load_iq1_m(const uint8_t *p, struct block *out) {
     s = _mm256_and_si256(_mm256_srli_epi16(_mm256_mullo_epi16(s, lift), 6), _mm256_set1_epi16(7));
     out->scale = odd_scales(s);
     out->d = _cvtsh_ss((uint16_t)d) * 0.125f;
+    UNROLL
     for (size_t c = 0; c < 8; c++) out->w[c] = shifted_points(index + 4 * c, down + 4 * c);
 }
 

@@ -1,8 +1,9 @@
 /* Quantised products with AVX2: which way each format takes. Part of avx2.c alone.
  *
- * A single token goes straight through the file's blocks (avx2_direct.h). For more, strips of 16
- * rows are unpacked into the cache and all tokens pass over them (avx2_strip.h). Integers may be
- * summed in any order; the float chain per output is that of scalar.c in both. */
+ * A single token, or two of some formats, go straight through the file's blocks (avx2_direct.h).
+ * For more, strips of 16 rows are unpacked into the cache and all tokens pass over them
+ * (avx2_strip.h). Integers may be summed in any order; the float chain per output is that of
+ * scalar.c in both. */
 #ifndef OCTET_KERNELS_AVX2_MATMUL_H
 #define OCTET_KERNELS_AVX2_MATMUL_H
 
@@ -18,6 +19,8 @@ struct format {
     // All tokens against a pair of strips.
     void (*run)(const struct part *p, const struct strip *s);
     __m256 (*direct)(const struct direct *r);
+    // Where two tokens at once are faster than strips; else NULL.
+    void (*direct_two)(const struct direct *r, __m256 acc[2]);
 };
 
 /* ---- Blocks of 256 --------------------------------------------------------------------------- */
@@ -51,97 +54,134 @@ INLINE struct heads heads_of(struct strip *s, size_t i, const struct traits *f) 
 static void build_q2_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q2_k);
     heads_q2_k(p, &heads);
-    build_planes(p, 16, 2, codes_q2_k, s->w + i * 64);
+    build_planes(p, offsetof(struct block_q2_k, qs), 2, codes_q2_k, s->w + i * 64);
 }
 static __m256 direct_q2_k(const struct direct *r) {
-    return direct_256(load_q2_k, 84, 80, 82, &q2_k, r);
+    __m256 acc;
+    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 1, &acc);
+    return acc;
+}
+static void direct_two_q2_k(const struct direct *r, __m256 acc[2]) {
+    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 2, acc);
 }
 static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q3_k);
     heads_q3_k(p, &heads);
-    build_planes(p, 0, 3, codes_q3_k, s->w + i * 64);
+    build_planes(p, offsetof(struct block_q3_k, hmask), 3, codes_q3_k, s->w + i * 64);
 }
 static __m256 direct_q3_k(const struct direct *r) {
-    return direct_256(load_q3_k, 110, 108, 0, &q3_k, r);
+    __m256 acc;
+    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 1, &acc);
+    return acc;
+}
+static void direct_two_q3_k(const struct direct *r, __m256 acc[2]) {
+    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 2, acc);
 }
 static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q4_k);
     heads_six_bits(p, &heads);
-    build_planes(p, 16, 4, codes_q4_k, s->w + i * 64);
+    build_nibbles(p, offsetof(struct block_q4_k, qs), 8, true, map_same, s->w + i * 64);
 }
-static __m256 direct_q4_k(const struct direct *r) { return direct_six_bits(144, false, r); }
+static __m256 direct_q4_k(const struct direct *r) {
+    return direct_six_bits(sizeof(struct block_q4_k), false, r);
+}
 static void build_q5_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q5_k);
     heads_six_bits(p, &heads);
-    build_planes(p, 16, 5, codes_q5_k, s->w + i * 64);
+    build_planes(p, offsetof(struct block_q5_k, qh), 5, codes_q5_k, s->w + i * 64);
 }
-static __m256 direct_q5_k(const struct direct *r) { return direct_six_bits(176, true, r); }
+static __m256 direct_q5_k(const struct direct *r) {
+    return direct_six_bits(sizeof(struct block_q5_k), true, r);
+}
 static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q6_k);
     heads_q6_k(p, &heads);
-    build_planes(p, 0, 6, codes_q6_k, s->w + i * 64);
+    build_planes(p, offsetof(struct block_q6_k, ql), 6, codes_q6_k, s->w + i * 64);
 }
 static __m256 direct_q6_k(const struct direct *r) {
-    return direct_256(load_q6_k, 210, 208, 0, &q6_k, r);
+    __m256 acc;
+    direct_256(load_q6_k, sizeof(struct block_q6_k), &q6_k, r, 1, &acc);
+    return acc;
+}
+static void direct_two_q6_k(const struct direct *r, __m256 acc[2]) {
+    direct_256(load_q6_k, sizeof(struct block_q6_k), &q6_k, r, 2, acc);
 }
 static void build_iq4_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &iq4_xs);
     heads_iq4_xs(p, &heads);
-    build_nibbles(p, 8, 8, map_iq4, s->w + i * 64);
+    build_nibbles(p, offsetof(struct block_iq4_xs, qs), 8, false, map_iq4, s->w + i * 64);
 }
 static void build_iq1_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq1_s, &iq1, s, i);
 }
 static __m256 direct_iq1_s(const struct direct *r) {
-    return direct_256(load_iq1_s, 50, 0, 0, &iq1, r);
+    __m256 acc;
+    direct_256(load_iq1_s, sizeof(struct block_iq1_s), &iq1, r, 1, &acc);
+    return acc;
 }
 static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq1_m, &iq1, s, i);
 }
 static __m256 direct_iq1_m(const struct direct *r) {
-    return direct_256(load_iq1_m, 56, 0, 0, &iq1, r);
+    __m256 acc;
+    direct_256(load_iq1_m, sizeof(struct block_iq1_m), &iq1, r, 1, &acc);
+    return acc;
 }
 static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_xxs, &iq2, s, i);
 }
 static __m256 direct_iq2_xxs(const struct direct *r) {
-    return direct_256(load_iq2_xxs, 66, 0, 0, &iq2, r);
+    __m256 acc;
+    direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), &iq2, r, 1, &acc);
+    return acc;
 }
 static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_xs, &iq2, s, i);
 }
 static __m256 direct_iq2_xs(const struct direct *r) {
-    return direct_256(load_iq2_xs, 74, 0, 0, &iq2, r);
+    __m256 acc;
+    direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), &iq2, r, 1, &acc);
+    return acc;
 }
 static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_s, &iq2, s, i);
 }
 static __m256 direct_iq2_s(const struct direct *r) {
-    return direct_256(load_iq2_s, 82, 0, 0, &iq2, r);
+    __m256 acc;
+    direct_256(load_iq2_s, sizeof(struct block_iq2_s), &iq2, r, 1, &acc);
+    return acc;
 }
 static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq3_xxs, &iq3_xxs, s, i);
 }
 static __m256 direct_iq3_xxs(const struct direct *r) {
-    return direct_256(load_iq3_xxs, 98, 0, 0, &iq3_xxs, r);
+    __m256 acc;
+    direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), &iq3_xxs, r, 1, &acc);
+    return acc;
 }
 static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq3_s, &iq3_s, s, i);
 }
 static __m256 direct_iq3_s(const struct direct *r) {
-    return direct_256(load_iq3_s, 110, 0, 0, &iq3_s, r);
+    __m256 acc;
+    direct_256(load_iq3_s, sizeof(struct block_iq3_s), &iq3_s, r, 1, &acc);
+    return acc;
 }
 static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_tq1_0, &ternary, s, i);
 }
 static __m256 direct_tq1_0(const struct direct *r) {
-    return direct_256(load_tq1_0, 54, 0, 0, &ternary, r);
+    __m256 acc;
+    direct_256(load_tq1_0, sizeof(struct block_tq1_0), &ternary, r, 1, &acc);
+    return acc;
 }
 static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_tq2_0, &ternary, s, i);
 }
 static __m256 direct_tq2_0(const struct direct *r) {
-    return direct_256(load_tq2_0, 66, 0, 0, &ternary, r);
+    __m256 acc;
+    direct_256(load_tq2_0, sizeof(struct block_tq2_0), &ternary, r, 1, &acc);
+    return acc;
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
@@ -168,78 +208,78 @@ INLINE void build_scales(const uint8_t *const p[WIDTH], bool has_min, struct str
 
 static void build_q4_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
-    build_nibbles(p, 2, 1, map_same, s->w + i * 8);
+    build_nibbles(p, offsetof(struct block_q4_0, qs), 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_0(const struct direct *r) {
-    return direct_32(pair_q4_0, 18, true, &q4_0, r);
+    return direct_32(pair_q4_0, sizeof(struct block_q4_0), true, &q4_0, r);
 }
 static void build_q4_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, true, s, i);
-    build_nibbles(p, 4, 1, map_same, s->w + i * 8);
+    build_nibbles(p, offsetof(struct block_q4_1, qs), 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_1(const struct direct *r) {
-    return direct_32(pair_q4_1, 20, true, &q4_1, r);
+    return direct_32(pair_q4_1, sizeof(struct block_q4_1), true, &q4_1, r);
 }
 static void build_q5_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_32(p, load_q5_0, &q5_0, s, i);
 }
 static __m256 direct_q5_0(const struct direct *r) {
-    return direct_32(pair_q5_0, 22, true, &q5_0, r);
+    return direct_32(pair_q5_0, sizeof(struct block_q5_0), true, &q5_0, r);
 }
 static void build_q5_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_32(p, load_q5_1, &q5_1, s, i);
 }
 static __m256 direct_q5_1(const struct direct *r) {
-    return direct_32(pair_q5_1, 24, true, &q5_1, r);
+    return direct_32(pair_q5_1, sizeof(struct block_q5_1), true, &q5_1, r);
 }
 static void build_q8_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
-    transpose(p, 2, s->w + i * 8);
-    transpose(p, 18, s->w + i * 8 + 4);
+    transpose(p, offsetof(struct block_q8_0, qs), s->w + i * 8);
+    transpose(p, offsetof(struct block_q8_0, qs) + 16, s->w + i * 8 + 4);
 }
 static __m256 direct_q8_0(const struct direct *r) {
-    return direct_32(pair_q8_0, 34, true, &q8_0, r);
+    return direct_32(pair_q8_0, sizeof(struct block_q8_0), true, &q8_0, r);
 }
 static void build_iq4_nl(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
-    build_nibbles(p, 2, 1, map_iq4, s->w + i * 8);
+    build_nibbles(p, offsetof(struct block_iq4_nl, qs), 1, false, map_iq4, s->w + i * 8);
 }
 static __m256 direct_iq4_nl(const struct direct *r) {
-    return direct_32(pair_iq4_nl, 18, true, &q8_0, r);
+    return direct_32(pair_iq4_nl, sizeof(struct block_iq4_nl), true, &q8_0, r);
 }
 static void build_mxfp4(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     _mm256_storeu_ps(s->d[i], mxfp4_scales(p));
-    build_nibbles(p, 1, 1, map_mxfp4, s->w + i * 8);
+    build_nibbles(p, offsetof(struct block_mxfp4, qs), 1, false, map_mxfp4, s->w + i * 8);
 }
 static __m256 direct_mxfp4(const struct direct *r) {
-    return direct_32(pair_mxfp4, 17, false, &mxfp4, r);
+    return direct_32(pair_mxfp4, sizeof(struct block_mxfp4), false, &mxfp4, r);
 }
 
 /* ---- All of them ----------------------------------------------------------------------------- */
 
 static const struct format formats[] = {
-    {QUANT_Q4_0, &q4_0, build_q4_0, run_q4_0, direct_q4_0},
-    {QUANT_Q4_1, &q4_1, build_q4_1, run_q4_1, direct_q4_1},
-    {QUANT_Q5_0, &q5_0, build_q5_0, run_q5_0, direct_q5_0},
-    {QUANT_Q5_1, &q5_1, build_q5_1, run_q5_1, direct_q5_1},
-    {QUANT_Q8_0, &q8_0, build_q8_0, run_q8_0, direct_q8_0},
-    {QUANT_IQ4_NL, &q8_0, build_iq4_nl, run_q8_0, direct_iq4_nl},
-    {QUANT_MXFP4, &mxfp4, build_mxfp4, run_q5_0, direct_mxfp4},
-    {QUANT_Q2_K, &q2_k, build_q2_k, run_q2_k, direct_q2_k},
-    {QUANT_Q3_K, &q3_k, build_q3_k, run_sum_4, direct_q3_k},
-    {QUANT_Q4_K, &q4_k, build_q4_k, run_q4_k, direct_q4_k},
-    {QUANT_Q5_K, &q5_k, build_q5_k, run_q5_k, direct_q5_k},
-    {QUANT_Q6_K, &q6_k, build_q6_k, run_q6_k, direct_q6_k},
-    {QUANT_IQ4_XS, &iq4_xs, build_iq4_xs, run_iq4_xs, direct_iq4_xs},
-    {QUANT_IQ1_S, &iq1, build_iq1_s, run_sum_4, direct_iq1_s},
-    {QUANT_IQ1_M, &iq1, build_iq1_m, run_sum_4, direct_iq1_m},
-    {QUANT_IQ2_XXS, &iq2, build_iq2_xxs, run_sum_1, direct_iq2_xxs},
-    {QUANT_IQ2_XS, &iq2, build_iq2_xs, run_sum_1, direct_iq2_xs},
-    {QUANT_IQ2_S, &iq2, build_iq2_s, run_sum_1, direct_iq2_s},
-    {QUANT_IQ3_XXS, &iq3_xxs, build_iq3_xxs, run_sum_1, direct_iq3_xxs},
-    {QUANT_IQ3_S, &iq3_s, build_iq3_s, run_sum_4, direct_iq3_s},
-    {QUANT_TQ1_0, &ternary, build_tq1_0, run_sum_4, direct_tq1_0},
-    {QUANT_TQ2_0, &ternary, build_tq2_0, run_sum_4, direct_tq2_0},
+    {QUANT_Q4_0, &q4_0, build_q4_0, run_q4_0, direct_q4_0, NULL},
+    {QUANT_Q4_1, &q4_1, build_q4_1, run_q4_1, direct_q4_1, NULL},
+    {QUANT_Q5_0, &q5_0, build_q5_0, run_q5_0, direct_q5_0, NULL},
+    {QUANT_Q5_1, &q5_1, build_q5_1, run_q5_1, direct_q5_1, NULL},
+    {QUANT_Q8_0, &q8_0, build_q8_0, run_q8_0, direct_q8_0, NULL},
+    {QUANT_IQ4_NL, &q8_0, build_iq4_nl, run_q8_0, direct_iq4_nl, NULL},
+    {QUANT_MXFP4, &mxfp4, build_mxfp4, run_q5_0, direct_mxfp4, NULL},
+    {QUANT_Q2_K, &q2_k, build_q2_k, run_q2_k, direct_q2_k, direct_two_q2_k},
+    {QUANT_Q3_K, &q3_k, build_q3_k, run_sum_4, direct_q3_k, direct_two_q3_k},
+    {QUANT_Q4_K, &q4_k, build_q4_k, run_q4_k, direct_q4_k, NULL},
+    {QUANT_Q5_K, &q5_k, build_q5_k, run_q5_k, direct_q5_k, NULL},
+    {QUANT_Q6_K, &q6_k, build_q6_k, run_q6_k, direct_q6_k, direct_two_q6_k},
+    {QUANT_IQ4_XS, &iq4_xs, build_iq4_xs, run_iq4_xs, direct_iq4_xs, NULL},
+    {QUANT_IQ1_S, &iq1, build_iq1_s, run_sum_4, direct_iq1_s, NULL},
+    {QUANT_IQ1_M, &iq1, build_iq1_m, run_sum_4, direct_iq1_m, NULL},
+    {QUANT_IQ2_XXS, &iq2, build_iq2_xxs, run_sum_1, direct_iq2_xxs, NULL},
+    {QUANT_IQ2_XS, &iq2, build_iq2_xs, run_sum_1, direct_iq2_xs, NULL},
+    {QUANT_IQ2_S, &iq2, build_iq2_s, run_sum_1, direct_iq2_s, NULL},
+    {QUANT_IQ3_XXS, &iq3_xxs, build_iq3_xxs, run_sum_1, direct_iq3_xxs, NULL},
+    {QUANT_IQ3_S, &iq3_s, build_iq3_s, run_sum_4, direct_iq3_s, NULL},
+    {QUANT_TQ1_0, &ternary, build_tq1_0, run_sum_4, direct_tq1_0, NULL},
+    {QUANT_TQ2_0, &ternary, build_tq2_0, run_sum_4, direct_tq2_0, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -256,17 +296,32 @@ static void rows_from(const struct job *job, size_t row, const uint8_t *p[WIDTH]
 
 static void matmul_direct(const struct job *job, const struct format *f) {
     const struct act *a = job->a;
+    struct direct d = {.n_blocks = job->n_blocks,
+                       .row_bytes = job->row_bytes,
+                       .k = a->k,
+                       .q = a->q,
+                       .d = a->d,
+                       .bsum = a->bsum};
     for (size_t row = 0; row < job->n_rows; row += WIDTH) {
-        struct direct d = {.n_blocks = job->n_blocks, .row_bytes = job->row_bytes};
+        __m256 acc[2];
         rows_from(job, row, d.row);
-        for (size_t t = 0; t < a->n; t++) {
-            d.q = a->q + t * a->k;
-            d.d = a->d + t * job->n_blocks;
-            d.bsum = a->bsum + t * (a->k / QUANT_GROUP);
-            __m256i lanes = first_lanes(job->n_rows - row);
-            _mm256_maskstore_ps(job->y + t * job->ldy + row, lanes, f->direct(&d));
-        }
+        if (a->n == 2)
+            f->direct_two(&d, acc);
+        else
+            acc[0] = f->direct(&d);
+        for (size_t t = 0; t < a->n; t++)
+            _mm256_maskstore_ps(job->y + t * job->ldy + row, first_lanes(job->n_rows - row),
+                                acc[t]);
     }
+}
+
+/* Fetches what the strips after the next run will hold, while this one is built from P: the same
+ * place of the next part of the rows or, past their end, of the next rows. */
+static void prefetch_block(const struct job *job, const uint8_t *const p[WIDTH], size_t b,
+                           size_t part_blocks) {
+    size_t block_bytes = job->type->block_bytes, ahead = part_blocks * block_bytes;
+    if (b + part_blocks >= job->n_blocks) ahead += (HALVES * WIDTH - 1) * job->row_bytes;
+    for (size_t r = 0; r < WIDTH; r++) prefetch(p[r] + ahead, block_bytes);
 }
 
 static void matmul_strips(const struct job *job, const struct format *f, struct strip *s) {
@@ -279,6 +334,7 @@ static void matmul_strips(const struct job *job, const struct format *f, struct 
             part.n_blocks = job->n_blocks - part.b < step ? job->n_blocks - part.b : step;
             for (size_t h = 0; h < HALVES; h++)
                 for (size_t i = 0; i < part.n_blocks; i++) {
+                    prefetch_block(job, p[h], part.b + i, step);
                     f->build(p[h], &s[h], i);
                     for (size_t r = 0; r < WIDTH; r++) p[h][r] += block_bytes;
                 }
@@ -299,7 +355,7 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
                       .y = y,
                       .ldy = ldy,
                       .offset = f->traits->offset};
-    if (a->n <= MAX_DIRECT)
+    if (a->n == 1 || (a->n == 2 && f->direct_two))
         matmul_direct(&job, f);
     else
         matmul_strips(&job, f, scratch);

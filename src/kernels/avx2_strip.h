@@ -48,7 +48,6 @@ struct traits {
 
 struct job {
     const struct quant_type *type;
-    const struct format *format;
     const uint8_t *w;
     size_t n_rows, row_bytes, n_blocks;
     const struct act *a;
@@ -60,6 +59,13 @@ struct job {
 /* The first n (0..8) lanes set. */
 static inline __m256i first_lanes(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+enum { CACHE_LINE = 64 };
+
+INLINE void prefetch(const uint8_t *p, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
+        _mm_prefetch((const char *)(p + i), _MM_HINT_T0);
 }
 
 /* 4 bytes or two int16, to all lanes. */
@@ -243,16 +249,22 @@ INLINE __m256i map_same(__m256i nibbles) { return nibbles; }
 INLINE __m256i map_iq4(__m256i nibbles) { return codebook(iq4_levels(), nibbles); }
 INLINE __m256i map_mxfp4(__m256i nibbles) { return codebook(mxfp4_levels(), nibbles); }
 
-/* Nibbles in runs of 16 bytes, each for 32 elements. */
-INLINE void build_nibbles(const uint8_t *const p[WIDTH], size_t at, size_t n_runs, map_fn *map,
-                          __m256i *out) {
-    for (size_t i = 0; i < n_runs; i++, at += 16, out += CHUNK / 4) {
-        __m256i v[4];
-        transpose(p, at, v);
+/* Nibbles in runs of 16 bytes, each for 32 elements, low ones first; or IN_PLANES, where two runs
+ * are 32 elements of low nibbles and then as many of high ones. */
+INLINE void build_nibbles(const uint8_t *const p[WIDTH], size_t at, size_t n_runs, bool in_planes,
+                          map_fn *map, __m256i *out) {
+    const size_t n = CHUNK / 4; // registers for 32 elements
+    for (size_t i = 0; i < n_runs; i++) {
+        __m256i v[4], *low = out + i * n, *high = low + n / 2;
+        if (in_planes) {
+            low = out + i / 2 * 2 * n + i % 2 * (n / 2);
+            high = low + n;
+        }
+        transpose(p, at + i * 16, v);
         UNROLL
         for (size_t j = 0; j < 4; j++) {
-            out[j] = map(low_nibbles(v[j]));
-            out[4 + j] = map(high_nibbles(v[j]));
+            low[j] = map(low_nibbles(v[j]));
+            high[j] = map(high_nibbles(v[j]));
         }
     }
 }
