@@ -100,66 +100,82 @@ static const struct format *find_format(uint32_t id) {
     return f;
 }
 
-/* ---- Strips ------------------------------------------------------------------------------------
- */
+/* ---- Panels ---------------------------------------------------------------------------------- */
 
-static void build_strip_256(const struct format *f, const struct quant_type *type, const uint8_t *w,
-                            size_t n_rows, size_t k, struct strip_256 *out) {
-    size_t row_bytes = quant_row_bytes(type, k);
-    const __m256i minus_bias = _mm256_set1_epi16((short)-f->bias);
+/* A panel is CHUNK elements of up to MAX_STRIPS strips. All tokens pass over one panel before the
+ * next is unpacked, as it stays in the first-level cache meanwhile. */
+enum { MAX_STRIPS = 2, CHUNK = 512 };
+
+/* What a panel is made of. */
+struct panel {
+    const struct format *f;
+    const struct quant_type *type;
+    const uint8_t *w; // the first block of the first row
+    size_t row_bytes, n_rows, n_blocks;
+    size_t ahead; // from a block to what is needed a panel later
+};
+
+/* The first rows of strip I of a panel, and how many there are. */
+static const uint8_t *strip_rows(const struct panel *p, size_t i, size_t *n_rows) {
+    size_t left = p->n_rows - i * STRIP;
+    *n_rows = left < STRIP ? left : STRIP;
+    return p->w + i * STRIP * p->row_bytes;
+}
+
+static void build_rows(const struct panel *p, const uint8_t *const block[STRIP],
+                       struct strip_256 *out) {
+    const __m256i minus_bias = _mm256_set1_epi16((short)-p->f->bias);
     __m512i code[STRIP][4], scale[STRIP];
     __m256i pair[STRIP];
-    for (size_t b = 0; b < k / 256; b++, out++) {
-        for (size_t r = 0; r < STRIP; r++) {
-            struct chunk c;
-            const uint8_t *block = row_or_last(w, r, n_rows, row_bytes) + b * type->block_bytes;
-            prefetch_from(block + STRIP * row_bytes, type->block_bytes); // the next strip
-            f->load(block, &c);
-            if (f->scaling == FOLDED) fold_scales(&c, f->bias);
-            for (int j = 0; j < 4; j++) code[r][j] = c.code[j];
-            scale[r] = _mm512_cvtepi16_epi32(c.scale);
-            pair[r] = type->has_min ? c.min : _mm256_mullo_epi16(c.scale, minus_bias);
-            out->d[r] = c.d;
-            if (type->has_min) out->dmin[r] = c.dmin;
-        }
-        for (size_t i = 0; i < 64; i += 4)
-            transpose((const char *)code + 4 * i, sizeof code[0], out->code[i]);
-        for (size_t i = 0; i < 16; i += 4)
-            transpose((const char *)scale + 4 * i, sizeof scale[0], out->scale[i]);
-        for (size_t i = 0; i < 8; i += 4)
-            transpose((const char *)pair + 4 * i, sizeof pair[0], out->pair[i]);
+    for (size_t r = 0; r < STRIP; r++) {
+        struct chunk c;
+        p->f->load(block[r], &c);
+        if (p->f->scaling == FOLDED) fold_scales(&c, p->f->bias);
+        for (int j = 0; j < 4; j++) code[r][j] = c.code[j];
+        scale[r] = _mm512_cvtepi16_epi32(c.scale);
+        pair[r] = p->type->has_min ? c.min : _mm256_mullo_epi16(c.scale, minus_bias);
+        out->d[r] = c.d;
+        if (p->type->has_min) out->dmin[r] = c.dmin;
     }
+    for (size_t i = 0; i < 64; i += 4)
+        transpose((const char *)code + 4 * i, sizeof code[0], out->code[i]);
+    for (size_t i = 0; i < 16; i += 4)
+        transpose((const char *)scale + 4 * i, sizeof scale[0], out->scale[i]);
+    for (size_t i = 0; i < 8; i += 4)
+        transpose((const char *)pair + 4 * i, sizeof pair[0], out->pair[i]);
 }
 
-/* The same for formats that are unpacked in columns. */
-static void build_columns(const struct format *f, const struct quant_type *type, const uint8_t *w,
-                          size_t n_rows, size_t k, struct strip_256 *out) {
-    size_t row_bytes = quant_row_bytes(type, k);
-    for (size_t b = 0; b < k / 256; b++, out++) {
+static void build_strip_256(const struct panel *p, size_t i_strip, struct strip_256 *out) {
+    size_t n_rows, block_bytes = p->type->block_bytes;
+    const uint8_t *w = strip_rows(p, i_strip, &n_rows);
+    for (size_t b = 0; b < p->n_blocks; b++, out++) {
         const uint8_t *block[STRIP];
         for (size_t r = 0; r < STRIP; r++) {
-            block[r] = row_or_last(w, r, n_rows, row_bytes) + b * type->block_bytes;
-            prefetch_from(block[r] + STRIP * row_bytes, type->block_bytes); // the next strip
+            block[r] = row_or_last(w, r, n_rows, p->row_bytes) + b * block_bytes;
+            prefetch_from(block[r] + p->ahead, block_bytes);
         }
-        f->build(block, out);
+        if (p->f->build)
+            p->f->build(block, out);
+        else
+            build_rows(p, block, out);
     }
 }
 
-static void build_strip_32(const struct format *f, const struct quant_type *type, const uint8_t *w,
-                           size_t n_rows, size_t k, struct strip_32 *out) {
-    size_t row_bytes = quant_row_bytes(type, k), n_blocks = k / 32;
+static void build_strip_32(const struct panel *p, size_t i_strip, struct strip_32 *out) {
+    size_t n_rows, block_bytes = p->type->block_bytes;
+    const uint8_t *w = strip_rows(p, i_strip, &n_rows);
     __m512i code[STRIP];
-    for (size_t b = 0; b < n_blocks; b += 2, out += 2) {
-        size_t n = n_blocks - b > 1 ? 2 : 1;
+    for (size_t b = 0; b < p->n_blocks; b += 2, out += 2) {
+        size_t n = p->n_blocks - b > 1 ? 2 : 1;
         for (size_t r = 0; r < STRIP; r++) {
-            struct pair p;
-            const uint8_t *block = row_or_last(w, r, n_rows, row_bytes) + b * type->block_bytes;
-            prefetch_from(block + STRIP * row_bytes, 2 * type->block_bytes); // the next strip
-            f->load_pair(block, block + (n - 1) * type->block_bytes, &p);
-            code[r] = p.code;
+            struct pair pair;
+            const uint8_t *block = row_or_last(w, r, n_rows, p->row_bytes) + b * block_bytes;
+            prefetch_from(block + p->ahead, 2 * block_bytes);
+            p->f->load_pair(block, block + (n - 1) * block_bytes, &pair);
+            code[r] = pair.code;
             for (size_t half = 0; half < n; half++) {
-                out[half].d[r] = p.d[half];
-                if (type->has_min) out[half].dmin[r] = p.dmin[half];
+                out[half].d[r] = pair.d[half];
+                if (p->type->has_min) out[half].dmin[r] = pair.dmin[half];
             }
         }
         for (size_t half = 0; half < n; half++)
@@ -169,9 +185,24 @@ static void build_strip_32(const struct format *f, const struct quant_type *type
     }
 }
 
-/* ---- Tiles: a strip and up to MAX_TILE tokens ------------------------------------------------ */
+/* ---- Tiles: a panel and a few tokens --------------------------------------------------------- */
 
+/* Strips times tokens of a tile: 8 chains of sums hide the latency of a product, and still leave
+ * registers. With two strips and 4 tokens, 8 products need 6 loads; with one and 8 tokens, 9. */
 enum { MAX_TILE = 8 };
+
+/* Tokens from the panel's first element on. */
+struct rows {
+    const int8_t *q;
+    const int16_t *bsum;
+    const float *d;
+    size_t k, n_groups, n_blocks; // from one token to the next
+};
+
+/* Constants wherever a tile is inlined. Sums of strip u and token t are at u * n_tokens + t. */
+struct shape_of_tile {
+    size_t n_strips, n_tokens;
+};
 
 /* Four bytes or two int16, to all lanes. */
 INLINE __m512i broadcast_word(const void *p) {
@@ -180,160 +211,251 @@ INLINE __m512i broadcast_word(const void *p) {
     return _mm512_set1_epi32(word);
 }
 
-/* Dot products of N_WORDS * 4 elements of 16 rows with N tokens, STRIDE bytes apart. */
-INLINE void dot_words(const uint8_t (*code)[ZMM_BYTES], size_t n_words, const int8_t *q,
-                      size_t stride, size_t n, __m512i *dot) {
-    for (size_t i = 0; i < n_words; i++) {
-        __m512i w = _mm512_loadu_si512(code[i]);
+INLINE void clear(__m512i *v, size_t n) {
+    UNROLL
+    for (size_t i = 0; i < n; i++) v[i] = _mm512_setzero_si512();
+}
+
+/* Adds dot products of N_WORDS * 4 elements: CODE of the first strip, those of others STEP bytes
+ * further. */
+INLINE void dot_words(const uint8_t *code, size_t step, size_t n_words, const int8_t *q,
+                      size_t stride, struct shape_of_tile n, __m512i *dot) {
+    for (size_t i = 0; i < n_words; i += 4) // whole, the compiler would rather not unroll it
         UNROLL
-        for (size_t t = 0; t < n; t++)
-            dot[t] = _mm512_dpbusd_epi32(dot[t], w, broadcast_word(q + t * stride + 4 * i));
+    for (size_t j = i; j < i + 4; j++) {
+        __m512i w[MAX_STRIPS];
+        UNROLL
+        for (size_t u = 0; u < n.n_strips; u++) w[u] = load_once(code + u * step + j * ZMM_BYTES);
+        UNROLL
+        for (size_t t = 0; t < n.n_tokens; t++) {
+            __m512i word = broadcast_word(q + t * stride + 4 * j);
+            __m512i *to = dot + t;
+            UNROLL
+            for (size_t u = 0; u < n.n_strips; u++)
+                to[u * n.n_tokens] = _mm512_dpbusd_epi32(to[u * n.n_tokens], w[u], word);
+        }
     }
 }
 
-INLINE void clear(__m512i *v, size_t n) {
-    UNROLL
-    for (size_t t = 0; t < n; t++) v[t] = _mm512_setzero_si512();
-}
-
-/* Adds scale * dot of one block to ISUM. */
-INLINE void dot_scaled(const struct strip_256 *s, enum scaling scaling, const int8_t *q,
-                       size_t stride, size_t n, __m512i *isum) {
+/* Adds scale * dot of one block to ISUM. Blocks of the next strip are N_BLOCKS further. */
+INLINE void dot_scaled(const struct strip_256 *s, size_t n_blocks, enum scaling scaling,
+                       const int8_t *q, size_t stride, struct shape_of_tile n, __m512i *isum) {
+    size_t step = n_blocks * sizeof *s;
     if (scaling == FOLDED) {
-        dot_words(s->code, 64, q, stride, n, isum);
+        dot_words(s->code[0], step, 64, q, stride, n, isum);
         return;
     }
     size_t n_words = scaling == EACH_32 ? 8 : 4;
     for (size_t i = 0; i < 64; i += n_words) {
-        __m512i dot[MAX_TILE], scale = _mm512_loadu_si512(s->scale[i / 4]);
-        clear(dot, n);
-        dot_words(s->code + i, n_words, q + 4 * i, stride, n, dot);
+        __m512i dot[MAX_TILE];
+        clear(dot, n.n_strips * n.n_tokens);
+        dot_words(s->code[i], step, n_words, q + 4 * i, stride, n, dot);
         UNROLL
-        for (size_t t = 0; t < n; t++)
-            // SHORT_16: the upper int16 of a scale is 0, so that of the dot product drops out.
-            isum[t] = scaling == SHORT_16
-                          ? _mm512_dpwssd_epi32(isum[t], dot[t], scale)
-                          : _mm512_add_epi32(isum[t], _mm512_mullo_epi32(dot[t], scale));
+        for (size_t u = 0; u < n.n_strips; u++) {
+            __m512i scale = _mm512_loadu_si512(s[u * n_blocks].scale[i / 4]);
+            __m512i *to = isum + u * n.n_tokens;
+            UNROLL
+            for (size_t t = 0; t < n.n_tokens; t++) {
+                __m512i of = dot[u * n.n_tokens + t];
+                // SHORT_16: the upper int16 of a scale is 0, so that of the product drops out.
+                to[t] = scaling == SHORT_16
+                            ? _mm512_dpwssd_epi32(to[t], of, scale)
+                            : _mm512_add_epi32(to[t], _mm512_mullo_epi32(of, scale));
+            }
+        }
     }
 }
 
-INLINE void add_pairs(const struct strip_256 *s, const int16_t *bsum, size_t stride, size_t n,
-                      __m512i *sum) {
-    for (size_t i = 0; i < 8; i++) {
-        __m512i pair = _mm512_loadu_si512(s->pair[i]);
+INLINE void add_pairs(const struct strip_256 *s, size_t n_blocks, const int16_t *bsum,
+                      size_t stride, struct shape_of_tile n, __m512i *sum) {
+    for (size_t i = 0; i < 8; i++) UNROLL
+    for (size_t u = 0; u < n.n_strips; u++) {
+        __m512i pair = _mm512_loadu_si512(s[u * n_blocks].pair[i]);
+        __m512i *to = sum + u * n.n_tokens;
         UNROLL
-        for (size_t t = 0; t < n; t++)
-            sum[t] = _mm512_dpwssd_epi32(sum[t], pair, broadcast_word(bsum + t * stride + 2 * i));
+        for (size_t t = 0; t < n.n_tokens; t++)
+            to[t] = _mm512_dpwssd_epi32(to[t], pair, broadcast_word(bsum + t * stride + 2 * i));
     }
 }
 
-INLINE void tile_256(const struct strip_256 *s, const struct act *a, size_t first, size_t n,
-                     enum scaling scaling, bool has_min, __m512 *acc) {
-    size_t n_blocks = a->k / 256, bsum_stride = a->k / QUANT_GROUP;
-    const int8_t *q = a->q + first * a->k;
-    const int16_t *bsum = a->bsum + first * bsum_stride;
-    const float *da = a->d + first * n_blocks;
+/* ISUM is that of codes that are 128 - q * scale. */
+INLINE void undo_folding(const int16_t *bsum, size_t stride, struct shape_of_tile n,
+                         __m512i *isum) {
     const __m512i all_128 = _mm512_set1_epi16(128);
-    for (size_t b = 0; b < n_blocks; b++, s++, q += 256, bsum += 16, da++) {
-        __m512i isum[MAX_TILE], msum[MAX_TILE];
-        clear(isum, n);
-        clear(msum, n);
-        if (has_min) add_pairs(s, bsum, bsum_stride, n, msum);
-        if (!has_min && scaling != FOLDED) add_pairs(s, bsum, bsum_stride, n, isum);
-        dot_scaled(s, scaling, q, a->k, n, isum);
-        if (!has_min && scaling == FOLDED) UNROLL
-        for (size_t t = 0; t < n; t++) {
-            __m256i groups = _mm256_loadu_si256((const void *)(bsum + t * bsum_stride));
-            __m256i sums = _mm256_madd_epi16(groups, _mm512_castsi512_si256(all_128));
-            int32_t total = _mm512_reduce_add_epi32(_mm512_zextsi256_si512(sums));
-            isum[t] = _mm512_sub_epi32(_mm512_set1_epi32(total), isum[t]);
-        }
-        __m512 d = _mm512_loadu_ps(s->d), dmin = d;
-        if (has_min) dmin = _mm512_loadu_ps(s->dmin);
+    UNROLL
+    for (size_t t = 0; t < n.n_tokens; t++) {
+        __m256i groups = _mm256_loadu_si256((const void *)(bsum + t * stride));
+        __m256i sums = _mm256_madd_epi16(groups, _mm512_castsi512_si256(all_128));
+        int32_t total = _mm512_reduce_add_epi32(_mm512_zextsi256_si512(sums));
         UNROLL
-        for (size_t t = 0; t < n; t++) {
-            __m512 scale = _mm512_set1_ps(da[t * n_blocks]);
-            acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[t]), _mm512_mul_ps(d, scale), acc[t]);
-            if (has_min)
-                acc[t] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum[t]), _mm512_mul_ps(dmin, scale),
-                                          acc[t]);
+        for (size_t u = 0; u < n.n_strips; u++) {
+            __m512i *to = isum + u * n.n_tokens + t;
+            *to = _mm512_sub_epi32(_mm512_set1_epi32(total), *to);
         }
     }
 }
 
-INLINE void tile_32(const struct strip_32 *s, const struct act *a, size_t first, size_t n, int bias,
-                    bool has_min, __m512 *acc) {
-    size_t n_blocks = a->k / 32, bsum_stride = a->k / QUANT_GROUP;
-    const int8_t *q = a->q + first * a->k;
-    const int16_t *bsum = a->bsum + first * bsum_stride;
-    const float *da = a->d + first * n_blocks;
+/* ACC += d * da * sum, or ACC -= it. */
+INLINE void add_scaled(const float *d, const float *da, size_t stride, size_t n, bool minus,
+                       const __m512i *sum, __m512 *acc) {
+    __m512 dw = _mm512_loadu_ps(d);
+    UNROLL
+    for (size_t t = 0; t < n; t++) {
+        __m512 scale = _mm512_mul_ps(dw, _mm512_set1_ps(da[t * stride]));
+        __m512 of = _mm512_cvtepi32_ps(sum[t]);
+        acc[t] = minus ? _mm512_fnmadd_ps(of, scale, acc[t]) : _mm512_fmadd_ps(of, scale, acc[t]);
+    }
+}
+
+INLINE void tile_256(const struct strip_256 *s, size_t n_blocks, struct rows a,
+                     struct shape_of_tile n, enum scaling scaling, bool has_min, __m512 *acc) {
+    for (size_t b = 0; b < n_blocks; b++, s++, a.q += 256, a.bsum += 16, a.d++) {
+        __m512i sum[MAX_TILE];
+        clear(sum, n.n_strips * n.n_tokens);
+        if (!has_min && scaling != FOLDED) add_pairs(s, n_blocks, a.bsum, a.n_groups, n, sum);
+        dot_scaled(s, n_blocks, scaling, a.q, a.k, n, sum);
+        if (!has_min && scaling == FOLDED) undo_folding(a.bsum, a.n_groups, n, sum);
+        UNROLL
+        for (size_t u = 0; u < n.n_strips; u++)
+            add_scaled(s[u * n_blocks].d, a.d, a.n_blocks, n.n_tokens, false, sum + u * n.n_tokens,
+                       acc + u * n.n_tokens);
+        if (!has_min) continue;
+        clear(sum, n.n_strips * n.n_tokens);
+        add_pairs(s, n_blocks, a.bsum, a.n_groups, n, sum);
+        UNROLL
+        for (size_t u = 0; u < n.n_strips; u++)
+            add_scaled(s[u * n_blocks].dmin, a.d, a.n_blocks, n.n_tokens, true,
+                       sum + u * n.n_tokens, acc + u * n.n_tokens);
+    }
+}
+
+INLINE void tile_32(const struct strip_32 *s, size_t n_blocks, struct rows a,
+                    struct shape_of_tile n, int bias, bool has_min, __m512 *acc) {
     const __m512i factor = _mm512_set1_epi16((short)(has_min ? 1 : -bias));
-    for (size_t b = 0; b < n_blocks; b++, s++, q += 32, bsum += 2, da++) {
-        __m512i isum[MAX_TILE], asum[MAX_TILE];
+    for (size_t b = 0; b < n_blocks; b++, s++, a.q += 32, a.bsum += 2, a.d++) {
+        __m512i sum[MAX_TILE], asum[MAX_TILE]; // asum: the same for all strips
         UNROLL
-        for (size_t t = 0; t < n; t++) {
+        for (size_t t = 0; t < n.n_tokens; t++) {
             asum[t] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), factor,
-                                          broadcast_word(bsum + t * bsum_stride));
-            isum[t] = has_min ? _mm512_setzero_si512() : asum[t];
+                                          broadcast_word(a.bsum + t * a.n_groups));
+            UNROLL
+            for (size_t u = 0; u < n.n_strips; u++)
+                sum[u * n.n_tokens + t] = has_min ? _mm512_setzero_si512() : asum[t];
         }
-        dot_words(s->code, 8, q, a->k, n, isum);
-        __m512 d = _mm512_loadu_ps(s->d), dmin = d;
-        if (has_min) dmin = _mm512_loadu_ps(s->dmin);
+        dot_words(s->code[0], n_blocks * sizeof *s, 8, a.q, a.k, n, sum);
         UNROLL
-        for (size_t t = 0; t < n; t++) {
-            __m512 scale = _mm512_set1_ps(da[t * n_blocks]);
-            acc[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[t]), _mm512_mul_ps(d, scale), acc[t]);
-            if (has_min)
-                acc[t] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(asum[t]), _mm512_mul_ps(dmin, scale),
-                                          acc[t]);
+        for (size_t u = 0; u < n.n_strips; u++) {
+            const struct strip_32 *of = s + u * n_blocks;
+            __m512 *to = acc + u * n.n_tokens;
+            add_scaled(of->d, a.d, a.n_blocks, n.n_tokens, false, sum + u * n.n_tokens, to);
+            if (has_min) add_scaled(of->dmin, a.d, a.n_blocks, n.n_tokens, true, asum, to);
         }
     }
 }
 
+/* Where products go: Y of the panel's first row and the first token. */
 struct output {
-    float *y; // of the strip's first row and the first token
+    float *y;
     size_t ldy, n_rows;
+    bool goes_on; // Y holds sums over the elements before
 };
 
-/* N tokens; a constant, as are SCALING and HAS_MIN, wherever this is inlined. */
-INLINE void run_tile(const void *strip, const struct act *a, size_t first, size_t n,
-                     enum scaling scaling, int bias, bool has_min, const struct output *out) {
+INLINE void run_tile(const void *panel, size_t n_blocks, struct rows a, struct shape_of_tile n,
+                     enum scaling scaling, int bias, bool has_min, struct output out) {
     __m512 acc[MAX_TILE];
+    __mmask16 there[MAX_STRIPS];
     UNROLL
-    for (size_t t = 0; t < n; t++) acc[t] = _mm512_setzero_ps();
+    for (size_t u = 0; u < n.n_strips; u++) {
+        size_t left = out.n_rows - u * STRIP;
+        there[u] = first_lanes(left < STRIP ? left : STRIP);
+        UNROLL
+        for (size_t t = 0; t < n.n_tokens; t++) {
+            const float *from = out.y + t * out.ldy + u * STRIP;
+            acc[u * n.n_tokens + t] =
+                out.goes_on ? _mm512_maskz_loadu_ps(there[u], from) : _mm512_setzero_ps();
+        }
+    }
     if (scaling == NONE)
-        tile_32(strip, a, first, n, bias, has_min, acc);
+        tile_32(panel, n_blocks, a, n, bias, has_min, acc);
     else
-        tile_256(strip, a, first, n, scaling, has_min, acc);
+        tile_256(panel, n_blocks, a, n, scaling, has_min, acc);
     UNROLL
-    for (size_t t = 0; t < n; t++)
-        _mm512_mask_storeu_ps(out->y + (first + t) * out->ldy, first_lanes(out->n_rows), acc[t]);
+    for (size_t u = 0; u < n.n_strips; u++) UNROLL
+    for (size_t t = 0; t < n.n_tokens; t++)
+        _mm512_mask_storeu_ps(out.y + t * out.ldy + u * STRIP, there[u], acc[u * n.n_tokens + t]);
 }
 
-INLINE void run_tiles(const void *strip, const struct act *a, enum scaling scaling, int bias,
-                      bool has_min, const struct output *out) {
-    size_t t = 0;
-    for (; t + 8 <= a->n; t += 8) run_tile(strip, a, t, 8, scaling, bias, has_min, out);
-    for (; t + 4 <= a->n; t += 4) run_tile(strip, a, t, 4, scaling, bias, has_min, out);
-    for (; t + 2 <= a->n; t += 2) run_tile(strip, a, t, 2, scaling, bias, has_min, out);
-    for (; t < a->n; t++) run_tile(strip, a, t, 1, scaling, bias, has_min, out);
+/* All tokens of A, whose rows begin at the panel's first element. */
+struct batch {
+    struct rows rows;
+    size_t n;
+};
+
+INLINE void run_tiles(const void *panel, size_t n_blocks, struct batch a, size_t n_strips,
+                      enum scaling scaling, int bias, bool has_min, struct output out) {
+    static const size_t sizes[] = {MAX_TILE, 4, 2, 1};
+    UNROLL
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct shape_of_tile n = {n_strips, sizes[i]};
+        if (n.n_strips * n.n_tokens > MAX_TILE) continue;
+        for (; a.n >= n.n_tokens; a.n -= n.n_tokens) {
+            run_tile(panel, n_blocks, a.rows, n, scaling, bias, has_min, out);
+            a.rows.q += n.n_tokens * a.rows.k;
+            a.rows.bsum += n.n_tokens * a.rows.n_groups;
+            a.rows.d += n.n_tokens * a.rows.n_blocks;
+            out.y += n.n_tokens * out.ldy;
+        }
+    }
 }
 
-static void run_strip(const struct format *f, bool has_min, const void *strip, const struct act *a,
-                      const struct output *out) {
-    if (has_min) switch (f->scaling) {
-        case NONE: run_tiles(strip, a, NONE, 0, true, out); break;
-        case FOLDED: run_tiles(strip, a, FOLDED, 0, true, out); break;
-        case SHORT_16: run_tiles(strip, a, SHORT_16, 0, true, out); break;
-        default: run_tiles(strip, a, EACH_32, 0, true, out);
+INLINE void run_strips(const void *panel, size_t n_blocks, struct batch a, enum scaling scaling,
+                       int bias, bool has_min, struct output out) {
+    if (out.n_rows > STRIP)
+        run_tiles(panel, n_blocks, a, 2, scaling, bias, has_min, out);
+    else
+        run_tiles(panel, n_blocks, a, 1, scaling, bias, has_min, out);
+}
+
+static void run_panel(const struct panel *p, const void *panel, struct batch a, struct output out) {
+    size_t n = p->n_blocks;
+    if (p->type->has_min) switch (p->f->scaling) {
+        case NONE: run_strips(panel, n, a, NONE, 0, true, out); break;
+        case FOLDED: run_strips(panel, n, a, FOLDED, 0, true, out); break;
+        case SHORT_16: run_strips(panel, n, a, SHORT_16, 0, true, out); break;
+        default: run_strips(panel, n, a, EACH_32, 0, true, out);
         }
     else
-        switch (f->scaling) {
-        case NONE: run_tiles(strip, a, NONE, f->bias, false, out); break;
-        case FOLDED: run_tiles(strip, a, FOLDED, 0, false, out); break;
-        case EACH_32: run_tiles(strip, a, EACH_32, 0, false, out); break;
-        default: run_tiles(strip, a, EACH_16, 0, false, out);
+        switch (p->f->scaling) {
+        case NONE: run_strips(panel, n, a, NONE, p->f->bias, false, out); break;
+        case FOLDED: run_strips(panel, n, a, FOLDED, 0, false, out); break;
+        case EACH_32: run_strips(panel, n, a, EACH_32, 0, false, out); break;
+        default: run_strips(panel, n, a, EACH_16, 0, false, out);
         }
+}
+
+/* Up to MAX_STRIPS strips with all tokens, panel after panel. */
+static void run_panels(struct panel p, const struct act *a, float *y, size_t ldy, void *scratch) {
+    size_t n_all = a->k / a->block, n_chunk = CHUNK / a->block, block_bytes = p.type->block_bytes;
+    for (size_t b = 0; b < n_all; b += n_chunk, p.w += n_chunk * block_bytes) {
+        bool is_last = b + n_chunk >= n_all;
+        p.n_blocks = is_last ? n_all - b : n_chunk;
+        p.ahead =
+            is_last ? MAX_STRIPS * STRIP * p.row_bytes - b * block_bytes : n_chunk * block_bytes;
+        for (size_t i = 0; i * STRIP < p.n_rows; i++) {
+            if (p.f->scaling == NONE)
+                build_strip_32(&p, i, (struct strip_32 *)scratch + i * p.n_blocks);
+            else
+                build_strip_256(&p, i, (struct strip_256 *)scratch + i * p.n_blocks);
+        }
+        struct rows rows = {a->q + b * a->block,
+                            a->bsum + b * a->block / QUANT_GROUP,
+                            a->d + b,
+                            a->k,
+                            a->k / QUANT_GROUP,
+                            n_all};
+        run_panel(&p, scratch, (struct batch){rows, a->n},
+                  (struct output){y, ldy, p.n_rows, b > 0});
+    }
 }
 
 /* ---- Quantised products ---------------------------------------------------------------------- */
@@ -403,16 +525,14 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
         matmul_direct(f, type->has_min, w, row_bytes, n_rows, a, y, ldy, scratch);
         return;
     }
-    for (size_t r = 0; r < n_rows; r += STRIP) {
-        const uint8_t *rows = (const uint8_t *)w + r * row_bytes;
-        struct output out = {y + r, ldy, n_rows - r < STRIP ? n_rows - r : STRIP};
-        if (f->scaling == NONE)
-            build_strip_32(f, type, rows, out.n_rows, a->k, scratch);
-        else if (f->build)
-            build_columns(f, type, rows, out.n_rows, a->k, scratch);
-        else
-            build_strip_256(f, type, rows, out.n_rows, a->k, scratch);
-        run_strip(f, type->has_min, scratch, a, &out);
+    for (size_t r = 0; r < n_rows; r += MAX_STRIPS * STRIP) {
+        size_t left = n_rows - r;
+        struct panel p = {.f = f,
+                          .type = type,
+                          .w = (const uint8_t *)w + r * row_bytes,
+                          .row_bytes = row_bytes,
+                          .n_rows = left < MAX_STRIPS * STRIP ? left : MAX_STRIPS * STRIP};
+        run_panels(p, a, y + r, ldy, scratch);
     }
 }
 
