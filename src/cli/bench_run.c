@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "cli/bench.h"
 
-enum { WARM_UP_TOKENS = 32 };
+enum { WARM_UP_TOKENS = 32, READ_PASSES = 3 };
 
 static void add_test(struct bench *bench, enum bench_kind kind, int32_t depth, int32_t steps,
                      size_t n_sequences) {
@@ -81,18 +81,31 @@ static enum octet_status run_once(struct bench *bench, struct bench_test *test, 
     return status;
 }
 
-/* Plain reads of all that the model's files hold, in every way. It is their memory that counts:
- * other memory of a virtual machine may be nearer or farther. */
-static void read_files(struct bench *bench, size_t round) {
-    for (size_t way = 0; bench->reader != NULL && way < PROBE_N_WAYS; way++) {
-        double n_read = 0, taken = 0;
-        const void *bytes;
-        size_t n_bytes;
-        for (size_t i = 0; octet_model_file(bench->model, i, &bytes, &n_bytes); i++) {
-            taken += probe_reader_time(bench->reader, way, bytes, n_bytes);
-            n_read += (double)n_bytes;
-        }
-        bench->reads[way * (size_t)bench->args.n_runs + round] = taken > 0 ? n_read / taken : 0;
+/* Seconds, and bytes added to N_READ, of plain reads of all that the model's files hold. */
+static double read_files(struct bench *bench, size_t way, double *n_read) {
+    double taken = 0;
+    const void *bytes;
+    size_t n_bytes;
+    for (size_t i = 0; octet_model_file(bench->model, i, &bytes, &n_bytes); i++) {
+        taken += probe_reader_time(bench->reader, way, bytes, n_bytes);
+        *n_read += (double)n_bytes;
+    }
+    return taken;
+}
+
+/* The ceilings of a round. It is the files' own memory that counts: other memory of a virtual
+ * machine may be nearer or farther. Passes are averaged, as a run of a test is as long as all of
+ * them: the best moment of several would be no speed that lasts. */
+static void measure_reads(struct bench *bench, size_t round) {
+    double n_read[PROBE_N_WAYS] = {0}, taken[PROBE_N_WAYS] = {0};
+    if (bench->reader == NULL) return;
+    for (size_t i = 0; i < READ_PASSES * PROBE_N_WAYS; i++) {
+        const size_t way = i % PROBE_N_WAYS;
+        taken[way] += read_files(bench, way, &n_read[way]);
+    }
+    for (size_t way = 0; way < PROBE_N_WAYS; way++) {
+        double *const speed = &bench->reads[way * (size_t)bench->args.n_runs + round];
+        *speed = taken[way] > 0 ? n_read[way] / taken[way] : 0;
     }
 }
 
@@ -142,7 +155,7 @@ static enum octet_status run_depth(struct bench *bench, struct bench_test *tests
             progress_update(&bench->progress, done * n_runs + round * n_tests + i + 1,
                             bench->n_tests * n_runs);
         }
-        if (status == OCTET_OK) read_files(bench, round);
+        if (status == OCTET_OK) measure_reads(bench, round);
     }
     const double ceiling = status == OCTET_OK ? read_ceiling(bench) : (double)NAN;
     for (size_t i = 0; i < n_tests; i++) tests[i].read_ceiling = ceiling;
