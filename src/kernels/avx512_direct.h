@@ -66,9 +66,10 @@ INLINE __m128i sum_each_lane(__m512i v) {
 
 /* ---- Reading --------------------------------------------------------------------------------- */
 
+/* Weights are read once, and should not drive out of the caches what every row meets again. */
 INLINE void prefetch_from(const uint8_t *p, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += ZMM_BYTES)
-        _mm_prefetch((const void *)(p + i), _MM_HINT_T0);
+        _mm_prefetch((const void *)(p + i), _MM_HINT_NTA);
 }
 
 INLINE void prefetch(const uint8_t *p, size_t n_bytes) { prefetch_from(p + PREFETCH, n_bytes); }

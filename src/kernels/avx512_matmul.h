@@ -122,6 +122,12 @@ static const uint8_t *strip_rows(const struct panel *p, size_t i, size_t *n_rows
     return p->w + i * STRIP * p->row_bytes;
 }
 
+/* Of the next panel; it may have to wait for longer than a first-level cache keeps things. */
+INLINE void prefetch_ahead(const uint8_t *p, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i += ZMM_BYTES)
+        _mm_prefetch((const void *)(p + i), _MM_HINT_T0);
+}
+
 static void build_rows(const struct panel *p, const uint8_t *const block[STRIP],
                        struct strip_256 *out) {
     const __m256i minus_bias = _mm256_set1_epi16((short)-p->f->bias);
@@ -152,7 +158,7 @@ static void build_strip_256(const struct panel *p, size_t i_strip, struct strip_
         const uint8_t *block[STRIP];
         for (size_t r = 0; r < STRIP; r++) {
             block[r] = row_or_last(w, r, n_rows, p->row_bytes) + b * block_bytes;
-            prefetch_from(block[r] + p->ahead, block_bytes);
+            prefetch_ahead(block[r] + p->ahead, block_bytes);
         }
         if (p->f->build)
             p->f->build(block, out);
@@ -170,7 +176,7 @@ static void build_strip_32(const struct panel *p, size_t i_strip, struct strip_3
         for (size_t r = 0; r < STRIP; r++) {
             struct pair pair;
             const uint8_t *block = row_or_last(w, r, n_rows, p->row_bytes) + b * block_bytes;
-            prefetch_from(block + p->ahead, 2 * block_bytes);
+            prefetch_ahead(block + p->ahead, 2 * block_bytes);
             p->f->load_pair(block, block + (n - 1) * block_bytes, &pair);
             code[r] = pair.code;
             for (size_t half = 0; half < n; half++) {
