@@ -332,7 +332,7 @@ struct octet_cache_options {
 };
 struct octet_cache_info {
     uint64_t ram_bytes; // in use
-    size_t n_pages;     // in memory, of 64 tokens each
+    size_t n_pages;     // in memory, of up to 64 tokens each
     uint64_t disk_bytes;
     size_t n_disk_pages;
     size_t n_damaged; // files found unsound, and removed
@@ -343,6 +343,9 @@ enum octet_status octet_cache_open(struct octet_model *model,
                                    struct octet_cache **out, struct octet_err *err);
 /* After its sessions and before its model; waits until the folder has everything. */
 void octet_cache_close(struct octet_cache *cache);
+/* Takes over what open sessions hold beyond whole pages, as closing them does: for a pause, since a
+ * page is copied for each. Without it a process that dies loses up to 63 tokens per session. */
+void octet_cache_settle(struct octet_cache *cache);
 void octet_cache_get_info(const struct octet_cache *cache, struct octet_cache_info *out);
 
 /* 64-bit FNV-1a over the bit patterns; start from OCTET_HASH_INIT or an earlier result. */

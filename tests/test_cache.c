@@ -106,23 +106,32 @@ static void test_forks_give_the_same_bits(void **state) {
     octet_cache_close(cache);
 }
 
-static void test_whole_blocks_outlive_their_session(void **state) {
+static void test_pages_and_tails_outlive_their_session(void **state) {
     (void)state;
     struct octet_cache *cache = open_cache(UINT64_MAX);
     struct octet_session *s = open_session(cache), *fresh = open_session(NULL);
-    sync_hash(s, tokens, 200);
+    sync_hash(s, tokens, 230);
     struct octet_session *other = open_session(cache);
-    assert_int_equal(octet_session_reuse(other, tokens, 200), 199); // the last gives the logits
+    assert_int_equal(octet_session_reuse(other, tokens, 230), 229); // the last gives the logits
     octet_session_close(other);
     octet_session_close(s);
-    s = open_session(cache);
-    assert_int_equal(octet_session_reuse(s, tokens, 200), 192);
-    assert_int_equal(sync_hash(s, tokens, 200), sync_hash(fresh, tokens, 200));
-    assert_int_equal(octet_session_reuse(s, tokens, 192), 191);
-    assert_int_equal(octet_session_reuse(s, tokens, 0), 0);
     struct octet_cache_info info;
     octet_cache_get_info(cache, &info);
-    assert_int_equal(info.n_pages, 3);
+    assert_int_equal(info.n_pages, 4);
+    s = open_session(cache);
+    // Of any page the beginning can be had, unless it is too short to be worth a copy.
+    const size_t forks[][2] = {{299, 230}, {210, 210}, {195, 192}, {100, 100}, {66, 64}, {1, 0}};
+    for (size_t i = 0; i < sizeof forks / sizeof *forks; i++) {
+        int32_t forked[N_TOKENS];
+        fork_tokens(forked, forks[i][0]);
+        octet_session_clear(s);
+        octet_session_clear(fresh);
+        assert_int_equal(octet_session_reuse(s, forked, 250), forks[i][1]);
+        assert_int_equal(sync_hash(s, forked, 250), sync_hash(fresh, forked, 250));
+    }
+    octet_session_clear(s);
+    assert_int_equal(octet_session_reuse(s, tokens, 192), 191);
+    assert_int_equal(octet_session_reuse(s, tokens, 0), 0);
     octet_session_close(s);
     octet_session_close(fresh);
     octet_cache_close(cache);
@@ -143,6 +152,7 @@ static void test_small_budgets_are_kept_and_change_no_bit(void **state) {
             const size_t n = 70 + (x >> 18) % 230;
             octet_session_clear(fresh);
             assert_int_equal(sync_hash(s[i % 2], forked, n), sync_hash(fresh, forked, n));
+            if (i % 3 == 0) octet_cache_settle(cache);
             struct octet_cache_info info;
             octet_cache_get_info(cache, &info);
             assert_true(info.ram_bytes <= n_pages * page);
@@ -258,6 +268,8 @@ static size_t each_file(void (*fn)(const char *file, size_t i)) {
     return n;
 }
 
+static void leave_file(const char *file, size_t i) { (void)file, (void)i; }
+
 static void fill_disk(const int32_t *ids, size_t n) {
     struct octet_cache *cache = open_disk_cache(UINT64_MAX, UINT64_MAX);
     struct octet_session *s = open_session(cache);
@@ -266,7 +278,7 @@ static void fill_disk(const int32_t *ids, size_t n) {
     octet_cache_close(cache);
 }
 
-static void test_pages_survive_their_cache(void **state) {
+static void test_pages_and_tails_survive_their_cache(void **state) {
     (void)state;
     struct octet_session *fresh = open_session(NULL);
     fill_disk(tokens, N_TOKENS);
@@ -276,16 +288,114 @@ static void test_pages_survive_their_cache(void **state) {
         struct octet_session *s = open_session(cache);
         struct octet_cache_info info;
         octet_cache_get_info(cache, &info);
-        assert_int_equal(info.n_disk_pages, 4);
-        assert_int_equal(info.n_pages, i < 2 ? 0 : 4);
-        assert_int_equal(octet_session_reuse(s, tokens, 280), 256);
+        assert_int_equal(info.n_disk_pages, 5);
+        assert_int_equal(info.n_pages, i < 2 ? 0 : 5);
+        assert_int_equal(octet_session_reuse(s, tokens, 280), 279);
         octet_session_clear(fresh);
         assert_int_equal(sync_hash(s, tokens, 280), sync_hash(fresh, tokens, 280));
         octet_session_close(s);
         octet_cache_close(cache);
     }
     octet_session_close(fresh);
+    assert_int_equal(each_file(NULL), 5);
+}
+
+static void test_tails_of_any_length_give_the_same_bits(void **state) {
+    (void)state;
+    struct octet_session *fresh = open_session(NULL);
+    const uint64_t expected = sync_hash(fresh, tokens, 140);
+    for (size_t n = 65; n < 128; n += n < 75 || n > 124 ? 1 : 7) {
+        fill_disk(tokens, n);
+        struct octet_cache *cache = open_disk_cache(0, UINT64_MAX);
+        struct octet_session *s = open_session(cache);
+        assert_int_equal(octet_session_reuse(s, tokens, 140), n < 72 ? 64 : n);
+        assert_int_equal(sync_hash(s, tokens, 140), expected);
+        octet_session_close(s);
+        octet_cache_close(cache);
+        each_file(NULL);
+    }
+    octet_session_close(fresh);
+}
+
+static void test_a_tail_gives_way_to_what_says_more(void **state) {
+    (void)state;
+    int32_t edited[N_TOKENS], other[N_TOKENS];
+    fork_tokens(edited, 138);
+    fork_tokens(other, 129);
+    const struct {
+        const int32_t *ids;
+        size_t n, n_files;
+    } steps[] = {
+        {tokens, 100, 2}, {tokens, 90, 2}, // a part of the tail that is there
+        {tokens, 110, 2}, {tokens, 128, 2}, // longer; the whole block
+        {tokens, 140, 3}, {edited, 142, 3}, // instead of the one before its edit
+        {other, 145, 4}, // has one token in common with that
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        fill_disk(steps[i].ids, steps[i].n);
+        assert_int_equal(each_file(leave_file), steps[i].n_files);
+    }
     assert_int_equal(each_file(NULL), 4);
+}
+
+static void test_a_pause_keeps_tails_of_sessions_that_go_on(void **state) {
+    (void)state;
+    struct octet_session *fresh = open_session(NULL);
+    struct octet_cache *cache = open_disk_cache(UINT64_MAX, UINT64_MAX);
+    struct octet_session *s = open_session(cache), *empty = open_session(cache);
+    sync_hash(s, tokens, 100);
+    for (size_t i = 0; i < 2; i++) {
+        octet_cache_settle(cache);
+        struct octet_cache_info info;
+        octet_cache_get_info(cache, &info);
+        assert_int_equal(info.n_pages, 2);
+        assert_int_equal(info.n_disk_pages, 2);
+    }
+    int32_t forked[N_TOKENS];
+    fork_tokens(forked, 90); // what is written now does not reach the tail that was kept
+    assert_int_equal(sync_hash(s, forked, 120), sync_hash(fresh, forked, 120));
+    octet_session_clear(s);
+    assert_int_equal(octet_session_reuse(s, tokens, 101), 100);
+    octet_session_clear(fresh);
+    assert_int_equal(sync_hash(s, tokens, 101), sync_hash(fresh, tokens, 101));
+    octet_session_close(empty);
+    octet_session_close(s);
+    octet_session_close(fresh);
+    octet_cache_close(cache);
+    each_file(NULL);
+}
+
+static void test_out_of_memory_damages_no_tail(void **state) {
+    (void)state;
+    struct octet_session *fresh = open_session(NULL);
+    const uint64_t expected = sync_hash(fresh, tokens, 90);
+    octet_session_close(fresh);
+    bool done = false;
+    for (size_t after = 0; !done; after++) {
+        struct octet_cache *cache = open_disk_cache(UINT64_MAX, UINT64_MAX), *again;
+        struct octet_session *s = open_session(cache);
+        const struct octet_cache_options options = {OCTET_KV_F16, 0, folder, UINT64_MAX};
+        struct octet_err err;
+        mem_fail_after(after);
+        enum octet_status status = octet_session_sync(s, tokens, 80, &err);
+        octet_cache_settle(cache);
+        octet_session_close(s);
+        octet_cache_close(cache);
+        const enum octet_status opened = octet_cache_open(model, &options, &again, &err);
+        mem_fail_after(SIZE_MAX);
+        done = status == OCTET_OK && opened == OCTET_OK;
+        assert_true(status == OCTET_OK || status == OCTET_EMEM);
+        assert_true(opened == OCTET_OK || opened == OCTET_EMEM);
+        octet_cache_close(again);
+        cache = open_disk_cache(0, UINT64_MAX);
+        s = open_session(cache);
+        const size_t found = octet_session_reuse(s, tokens, 90);
+        assert_true(!done || found == 80);
+        assert_int_equal(sync_hash(s, tokens, 90), expected);
+        octet_session_close(s);
+        octet_cache_close(cache);
+        each_file(NULL);
+    }
 }
 
 static void flip_byte(const char *file, size_t i) {
@@ -327,10 +437,10 @@ static void test_damaged_files_are_never_believed(void **state) {
     octet_session_close(fresh);
     for (size_t i = 0; i < 8; i++) {
         fill_disk(tokens, N_TOKENS);
-        assert_int_equal(each_file(damages[i / 2]), 4);
+        assert_int_equal(each_file(damages[i / 2]), 5);
         struct octet_cache *cache = open_disk_cache(i % 2 ? UINT64_MAX : 0, UINT64_MAX);
         struct octet_session *s = open_session(cache);
-        assert_true(octet_session_reuse(s, tokens, N_TOKENS) < 256);
+        assert_true(octet_session_reuse(s, tokens, N_TOKENS) <= (i < 6 ? 0 : 256));
         assert_int_equal(sync_hash(s, tokens, N_TOKENS), expected);
         struct octet_cache_info info;
         octet_cache_get_info(cache, &info);
@@ -339,7 +449,7 @@ static void test_damaged_files_are_never_believed(void **state) {
         octet_cache_close(cache);
         cache = open_disk_cache(0, UINT64_MAX); // mended
         s = open_session(cache);
-        assert_int_equal(octet_session_reuse(s, tokens, N_TOKENS), 256);
+        assert_int_equal(octet_session_reuse(s, tokens, N_TOKENS), N_TOKENS - 1);
         assert_int_equal(sync_hash(s, tokens, N_TOKENS), expected);
         octet_session_close(s);
         octet_cache_close(cache);
@@ -359,6 +469,7 @@ static void test_the_disk_budget_is_kept(void **state) {
         fork_tokens(forked, i % 5 * 32);
         octet_session_clear(fresh);
         assert_int_equal(sync_hash(s, forked, N_TOKENS), sync_hash(fresh, forked, N_TOKENS));
+        if (i % 3 == 0) octet_cache_settle(cache);
         struct octet_cache_info info;
         octet_cache_get_info(cache, &info);
         assert_true(info.disk_bytes <= 3 * file);
@@ -381,12 +492,16 @@ static void test_a_folder_that_can_not_be_made_is_an_error(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forks_give_the_same_bits),
-        cmocka_unit_test(test_whole_blocks_outlive_their_session),
+        cmocka_unit_test(test_pages_and_tails_outlive_their_session),
         cmocka_unit_test(test_small_budgets_are_kept_and_change_no_bit),
         cmocka_unit_test(test_the_least_recently_used_goes_first),
         cmocka_unit_test(test_a_cache_of_another_kind_is_refused),
         cmocka_unit_test(test_out_of_memory_loses_nothing),
-        cmocka_unit_test(test_pages_survive_their_cache),
+        cmocka_unit_test(test_pages_and_tails_survive_their_cache),
+        cmocka_unit_test(test_tails_of_any_length_give_the_same_bits),
+        cmocka_unit_test(test_a_tail_gives_way_to_what_says_more),
+        cmocka_unit_test(test_a_pause_keeps_tails_of_sessions_that_go_on),
+        cmocka_unit_test(test_out_of_memory_damages_no_tail),
         cmocka_unit_test(test_damaged_files_are_never_believed),
         cmocka_unit_test(test_the_disk_budget_is_kept),
         cmocka_unit_test(test_a_folder_that_can_not_be_made_is_an_error),

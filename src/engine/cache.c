@@ -9,8 +9,12 @@
 #include "base/mem.h"
 #include "engine/cache_disk.h"
 
+/* Tokens that the beginning of a page must save, since the page is copied, or read, for them. */
+enum { WORTH_COPYING = 8 };
+
 struct node {
     int32_t tokens[KV_BLOCK];
+    size_t n_tokens; // KV_BLOCK, or fewer: a tail, a leaf then
     size_t depth; // blocks from the beginning, this one included; 0: the root
     struct node *parent, *child, *sibling;
     struct node *newer, *older;
@@ -52,24 +56,39 @@ static void use_path(struct octet_cache *cache, struct node *end) {
     }
 }
 
-static struct node *find_child(const struct node *node, const int32_t *tokens) {
-    struct node *child = node->child;
-    while (child && memcmp(child->tokens, tokens, sizeof child->tokens) != 0)
-        child = child->sibling;
-    return child;
+/* Tokens at the beginning of the node's that are those of TOKENS (n). */
+static size_t n_alike(const struct node *node, const int32_t *tokens, size_t n) {
+    size_t i = 0;
+    while (i < node->n_tokens && i < n && node->tokens[i] == tokens[i]) i++;
+    return i;
+}
+
+/* The child that begins with most of TOKENS (n), which are *MOST; NULL: none with any. */
+static struct node *find_child(const struct node *node, const int32_t *tokens, size_t n,
+                               size_t *most) {
+    struct node *best = NULL;
+    *most = 0;
+    for (struct node *child = node->child; child && *most < KV_BLOCK; child = child->sibling) {
+        const size_t alike = n_alike(child, tokens, n);
+        if (alike <= *most) continue;
+        best = child;
+        *most = alike;
+    }
+    return best;
 }
 
 /* PAGE NULL: on disk. NULL: out of memory. */
 static struct node *add_child(struct octet_cache *cache, struct node *parent, const int32_t *tokens,
-                              struct kv_page *page) {
+                              size_t n, struct kv_page *page) {
     struct node *node = mem_alloc(sizeof *node);
     if (!node) return NULL;
-    memcpy(node->tokens, tokens, sizeof node->tokens);
+    memcpy(node->tokens, tokens, n * sizeof *tokens);
+    node->n_tokens = n;
     node->depth = parent->depth + 1;
     node->parent = parent;
     node->sibling = parent->child;
     parent->child = node;
-    if (cache->disk) node->key = cache_key_of(&parent->key, tokens);
+    if (cache->disk) node->key = cache_key_of(&parent->key, tokens, n);
     node->page = page ? kv_page_share(page) : NULL;
     node->on_disk = !page;
     make_newest(cache, node);
@@ -81,8 +100,10 @@ static struct node *add_child(struct octet_cache *cache, struct node *parent, co
 /* Unless it is there, or its parent is not, or the disk is behind. */
 static void put_on_disk(struct octet_cache *cache, struct node *node) {
     if (!cache->disk || node->on_disk || !node->page || !node->parent->on_disk) return;
-    struct cache_entry entry = {
-        .key = node->key, .parent = node->parent->key, .block = node->depth - 1};
+    struct cache_entry entry = {.key = node->key,
+                                .parent = node->parent->key,
+                                .block = node->depth - 1,
+                                .n_tokens = node->n_tokens};
     memcpy(entry.tokens, node->tokens, sizeof entry.tokens);
     node->on_disk = cache_disk_write(cache->disk, &entry, node->page);
     cache->n_on_disk += node->on_disk;
@@ -190,11 +211,11 @@ static bool grow_tree(struct octet_cache *cache, struct cache_entry *entries, si
         } else if (memcmp(&entry->parent, &cache->root.key, sizeof entry->parent) == 0) {
             parent = &cache->root;
         }
-        if (!parent) {
+        if (!parent || parent->n_tokens < KV_BLOCK) {
             cache_disk_remove(cache->disk, &entry->key);
             continue;
         }
-        entry->user = add_child(cache, parent, entry->tokens, NULL);
+        entry->user = add_child(cache, parent, entry->tokens, entry->n_tokens, NULL);
         if (!entry->user) return false;
     }
     qsort(entries, n, sizeof *entries, by_use);
@@ -256,6 +277,7 @@ enum octet_status octet_cache_open(struct octet_model *model,
     cache->page_bytes = kv.page_bytes;
     cache->disk_limit = options->disk_bytes;
     cache->root.newer = cache->root.older = &cache->root;
+    cache->root.n_tokens = KV_BLOCK;
     if (options->folder) status = open_disk(cache, options->folder, err);
     if (status == OCTET_OK)
         *out = cache;
@@ -291,13 +313,34 @@ void cache_leave(struct octet_cache *cache, struct cache_member *member) {
     *link = member->next;
 }
 
-void cache_publish(struct octet_cache *cache, struct cache_member *member) {
+/* Tails that a page with these tokens stands for as well, or nearly: texts are edited at their ends,
+ * and each edit would leave one. */
+static void drop_tails(struct octet_cache *cache, struct node *parent, const int32_t *tokens,
+                       size_t n) {
+    for (struct node *child = parent->child, *next; child; child = next) {
+        next = child->sibling;
+        if (child->n_tokens < KV_BLOCK && 2 * n_alike(child, tokens, n) >= child->n_tokens)
+            remove_tree(cache, child);
+    }
+}
+
+static struct node *add_page(struct octet_cache *cache, struct node *parent, const int32_t *tokens,
+                             size_t n, struct kv_page *page) {
+    drop_tails(cache, parent, tokens, n);
+    return add_child(cache, parent, tokens, n, page);
+}
+
+/* Whole blocks; the node of the last. */
+static struct node *publish_blocks(struct octet_cache *cache, struct cache_member *member) {
     const int32_t *tokens = member->held->ids;
     struct node *node = &cache->root;
     for (size_t block = 0; (block + 1) * KV_BLOCK <= member->held->n; block++) {
+        size_t alike;
         struct kv_page *page = kv_page_of(member->kv, block);
-        struct node *next = find_child(node, tokens + block * KV_BLOCK);
-        if (!next && page) next = add_child(cache, node, tokens + block * KV_BLOCK, page);
+        const int32_t *of_block = tokens + block * KV_BLOCK;
+        struct node *next = find_child(node, of_block, KV_BLOCK, &alike);
+        if (alike < KV_BLOCK)
+            next = page ? add_page(cache, node, of_block, KV_BLOCK, page) : NULL;
         if (!next) break;
         if (!next->page && page) {
             next->page = kv_page_share(page);
@@ -309,17 +352,55 @@ void cache_publish(struct octet_cache *cache, struct cache_member *member) {
         put_on_disk(cache, next);
         node = next;
     }
-    use_path(cache, node);
+    return node;
+}
+
+void cache_publish(struct octet_cache *cache, struct cache_member *member) {
+    use_path(cache, publish_blocks(cache, member));
     shrink(cache);
+}
+
+void cache_keep_tail(struct octet_cache *cache, struct cache_member *member) {
+    const size_t n = member->held->n % KV_BLOCK, whole = member->held->n - n;
+    if (n < WORTH_COPYING || member->tail_kept) return;
+    member->tail_kept = true;
+    const int32_t *tokens = member->held->ids + whole;
+    struct kv_page *page = kv_page_of(member->kv, whole / KV_BLOCK);
+    struct node *parent = publish_blocks(cache, member);
+    if (page && parent->depth == whole / KV_BLOCK) {
+        size_t alike;
+        struct node *tail = find_child(parent, tokens, n, &alike);
+        if (alike < n) tail = add_page(cache, parent, tokens, n, page);
+        if (tail) put_on_disk(cache, tail);
+        if (tail) parent = tail;
+    }
+    use_path(cache, parent);
+    shrink(cache);
+}
+
+void octet_cache_settle(struct octet_cache *cache) {
+    for (struct cache_member *m = cache->members; m; m = m->next) {
+        const size_t n = m->held->n;
+        cache_keep_tail(cache, m);
+        // The page that is shared now would be copied when the session goes on.
+        if (n % KV_BLOCK > 0 && kv_page_of(m->kv, n / KV_BLOCK)) kv_prepare(m->kv, n, 1);
+    }
 }
 
 /* ---- Restoring ------------------------------------------------------------------------------- */
 
-static struct node *find_path(struct octet_cache *cache, const int32_t *tokens, size_t n) {
-    struct node *node = &cache->root, *next = node;
-    for (size_t at = 0; at + KV_BLOCK <= n && next; at += KV_BLOCK) {
-        next = find_child(node, tokens + at);
-        if (next) node = next;
+/* The last node of a path that begins like TOKENS (n), *KNOWN of them. Where it is not all of its
+ * page, it saves something beyond the tokens HELD anyway. */
+static struct node *find_path(struct octet_cache *cache, const int32_t *tokens, size_t n,
+                              size_t held, size_t *known) {
+    struct node *node = &cache->root;
+    *known = 0;
+    for (size_t alike = KV_BLOCK; alike == KV_BLOCK;) {
+        struct node *next = find_child(node, tokens + *known, n - *known, &alike);
+        const bool worth = alike >= WORTH_COPYING && *known + alike >= held + WORTH_COPYING;
+        if (alike < KV_BLOCK && !worth) break;
+        *known += alike;
+        node = next;
     }
     return node;
 }
@@ -360,8 +441,8 @@ size_t cache_restore(struct octet_cache *cache, struct cache_member *member, con
     size_t most, first;
     bool no_memory = false, loaded = false;
     while (!loaded) {
-        end = find_path(cache, tokens, n);
-        most = end->depth * KV_BLOCK > held ? end->depth * KV_BLOCK : held;
+        end = find_path(cache, tokens, n, held, &most);
+        if (most < held) most = held;
         other = find_member(cache, member, tokens, n, &most);
         use_path(cache, end);
         if (most <= held) return held;

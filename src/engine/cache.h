@@ -1,5 +1,6 @@
 /* The prefix cache behind octet.h: a tree whose nodes are blocks of KV_BLOCK tokens with the page
- * of their keys and values, and the sessions that take part. Pages are shared, never copied. */
+ * of their keys and values, and the sessions that take part. Pages are shared, never copied. The
+ * last node of a path may be a tail of fewer tokens, and of any page the first tokens may be used. */
 #ifndef OCTET_ENGINE_CACHE_H
 #define OCTET_ENGINE_CACHE_H
 
@@ -9,6 +10,7 @@
 struct cache_member {
     struct kv *kv;
     const struct octet_tokens *held;
+    bool tail_kept; // nothing was computed since
     struct cache_member *next;
 };
 
@@ -23,5 +25,7 @@ size_t cache_restore(struct octet_cache *cache, struct cache_member *member, con
                      size_t n, size_t held);
 /* The member has computed a block more. */
 void cache_publish(struct octet_cache *cache, struct cache_member *member);
+/* Keeps what the member holds beyond whole blocks. */
+void cache_keep_tail(struct octet_cache *cache, struct cache_member *member);
 
 #endif

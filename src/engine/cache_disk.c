@@ -21,8 +21,9 @@ struct header {
     struct cache_key sum; // of the rest of the header
     uint64_t magic, block, n_bytes;
     struct cache_key model, key, parent, data_sum;
+    uint64_t n_tokens;
     int32_t tokens[KV_BLOCK];
-    uint8_t unused[HEADER_BYTES - 16 - 24 - 64 - KV_BLOCK * 4];
+    uint8_t unused[HEADER_BYTES - 16 - 32 - 64 - KV_BLOCK * 4];
 };
 _Static_assert(sizeof(struct header) == HEADER_BYTES, "the pages of the file stay aligned");
 
@@ -66,11 +67,11 @@ static bool same_key(const struct cache_key *a, const struct cache_key *b) {
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-struct cache_key cache_key_of(const struct cache_key *parent, const int32_t *tokens) {
+struct cache_key cache_key_of(const struct cache_key *parent, const int32_t *tokens, size_t n) {
     unsigned char bytes[sizeof *parent + KV_BLOCK * sizeof *tokens];
     memcpy(bytes, parent, sizeof *parent);
-    memcpy(bytes + sizeof *parent, tokens, KV_BLOCK * sizeof *tokens);
-    return key_of_bytes(bytes, sizeof bytes);
+    memcpy(bytes + sizeof *parent, tokens, n * sizeof *tokens);
+    return key_of_bytes(bytes, sizeof *parent + n * sizeof *tokens);
 }
 
 /* Directory, length and time of every part, and both ends of every tensor: all that differs between
@@ -135,6 +136,7 @@ static void fill_header(const struct cache_disk *disk, const struct cache_entry 
                               .model = disk->model,
                               .key = entry->key,
                               .parent = entry->parent,
+                              .n_tokens = entry->n_tokens,
                               .data_sum = key_of_bytes(data, disk->page_bytes)};
     memcpy(header->tokens, entry->tokens, sizeof header->tokens);
     header->sum = key_of_bytes(&header->magic, HEADER_BYTES - sizeof header->sum);
@@ -301,11 +303,12 @@ static int open_file(const struct cache_disk *disk, const char *name, struct hea
     char expected[NAME_BYTES];
     bool sound = fstat(fd, status) == 0 && S_ISREG(status->st_mode) &&
                  (uint64_t)status->st_size == cache_disk_file_bytes(disk) &&
-                 read_all(fd, header, sizeof *header);
+                 read_all(fd, header, sizeof *header) && header->n_tokens >= 1 &&
+                 header->n_tokens <= KV_BLOCK;
     if (sound) {
         const struct cache_key sum =
             key_of_bytes(&header->magic, HEADER_BYTES - sizeof header->sum);
-        const struct cache_key key = cache_key_of(&header->parent, header->tokens);
+        const struct cache_key key = cache_key_of(&header->parent, header->tokens, header->n_tokens);
         name_of(&key, ".kv", expected);
         sound = same_key(&sum, &header->sum) && header->magic == MAGIC &&
                 header->n_bytes == disk->page_bytes && same_key(&header->model, &disk->model) &&
@@ -346,6 +349,7 @@ enum octet_status cache_disk_list(struct cache_disk *disk, struct cache_entry **
             .key = header.key,
             .parent = header.parent,
             .block = header.block,
+            .n_tokens = header.n_tokens,
             .used = (int64_t)about.st_mtim.tv_sec * 1000000000 + about.st_mtim.tv_nsec};
         memcpy(entry->tokens, header.tokens, sizeof entry->tokens);
     }

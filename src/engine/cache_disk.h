@@ -1,5 +1,5 @@
 /* Pages of a prefix cache as files that survive the process: FOLDER/MODEL/KEY.kv, where MODEL names
- * weights, number format and version of octet, and KEY all tokens up to the block's end. A file is
+ * weights, number format and version of octet, and KEY all tokens up to the page's end. A file is
  * believed only as far as its checksums go. Writing happens on a thread of its own. */
 #ifndef OCTET_ENGINE_CACHE_DISK_H
 #define OCTET_ENGINE_CACHE_DISK_H
@@ -14,7 +14,8 @@ struct cache_key {
 struct cache_entry {
     struct cache_key key, parent; // parent: of the block before; of the first block, the model's
     uint64_t block;               // positions block * KV_BLOCK ...
-    int32_t tokens[KV_BLOCK];
+    uint64_t n_tokens;            // 1 to KV_BLOCK
+    int32_t tokens[KV_BLOCK];     // zeros after those
     int64_t used; // nanoseconds since 1970
     void *user;
 };
@@ -23,7 +24,7 @@ struct cache_disk;
 
 /* Names all that decides what a page holds, the tokens aside. */
 struct cache_key cache_key_of_model(const struct octet_model *model, enum octet_kv_type type);
-struct cache_key cache_key_of(const struct cache_key *parent, const int32_t *tokens);
+struct cache_key cache_key_of(const struct cache_key *parent, const int32_t *tokens, size_t n);
 
 /* Makes FOLDER where it is missing, for its owner alone. */
 enum octet_status cache_disk_open(const char *folder, const struct cache_key *model,

@@ -88,7 +88,7 @@ enum octet_status octet_session_open(struct octet_model *model,
     if (status == OCTET_OK) status = reserve_logits(s, 1, err);
     if (status == OCTET_OK && options->cache) {
         s->cache = options->cache;
-        s->member = (struct cache_member){&s->kv, &s->held, NULL};
+        s->member = (struct cache_member){.kv = &s->kv, .held = &s->held};
         cache_join(s->cache, &s->member);
     }
     if (status == OCTET_OK)
@@ -100,7 +100,10 @@ enum octet_status octet_session_open(struct octet_model *model,
 
 void octet_session_close(struct octet_session *s) {
     if (!s) return;
-    if (s->cache) cache_leave(s->cache, &s->member);
+    if (s->cache) {
+        cache_keep_tail(s->cache, &s->member);
+        cache_leave(s->cache, &s->member);
+    }
     kv_close(&s->kv);
     octet_tokens_free(&s->held);
     mem_free(s->logits);
@@ -290,6 +293,7 @@ static enum octet_status advance(struct journey *j, struct octet_err *err) {
         if (octet_tokens_push(&s->held, j->want.tokens[j->from + i]) != OCTET_OK)
             return octet_fail_memory(err, "tokens", s->held.n * sizeof(int32_t));
     j->done_before += j->n;
+    s->member.tail_kept = false;
     if (s->cache && s->held.n / KV_BLOCK > j->from / KV_BLOCK) cache_publish(s->cache, &s->member);
     return OCTET_OK;
 }

@@ -2,11 +2,13 @@
  * its rows of the next step, compute it, pick tokens, tell. */
 #include "server/lane.h"
 
+#include <errno.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/probe.h"
@@ -15,8 +17,9 @@
 #include "server/seat.h"
 
 /* Rows of prompts in one step: fewer while others wait for their next token. A prompt waits for
- * another that computes at least WORTH_WAITING tokens of it. */
-enum { ROWS_ALONE = 512, ROWS_BESIDE = 96, WORTH_WAITING = 64 };
+ * another that computes at least WORTH_WAITING tokens of it. After a pause the cache keeps the ends
+ * of texts too. */
+enum { ROWS_ALONE = 512, ROWS_BESIDE = 96, WORTH_WAITING = 64, PAUSE_S = 2 };
 
 struct lane {
     struct lane_options options;
@@ -33,6 +36,7 @@ struct lane {
     struct seat **stepping;          // (n_seats) whose they are
     size_t n_seats;
     struct grammars grammars; // the HTTP thread's
+    bool settled;             // the cache has seen the last jobs' ends
 
     pthread_t thread;
     bool has_thread;
@@ -150,11 +154,28 @@ static struct seat *choose_seat(struct lane *lane, const struct job *job) {
     return best;
 }
 
+/* Under the lock. */
+static void wait_for_job(struct lane *lane) {
+    while (!lane->first && !lane->stopping) {
+        struct timespec end;
+        clock_gettime(CLOCK_REALTIME, &end);
+        end.tv_sec += PAUSE_S;
+        if (lane->settled) {
+            pthread_cond_wait(&lane->wake, &lane->lock);
+        } else if (pthread_cond_timedwait(&lane->wake, &lane->lock, &end) == ETIMEDOUT) {
+            pthread_mutex_unlock(&lane->lock);
+            octet_cache_settle(lane->cache);
+            pthread_mutex_lock(&lane->lock);
+            octet_cache_get_info(lane->cache, &lane->stats.cache);
+            lane->settled = true;
+        }
+    }
+}
+
 /* The next job that waits; waits for one while there is nothing else to do. NULL: none. */
 static struct job *next_job(struct lane *lane, bool may_wait, bool *stopping) {
     pthread_mutex_lock(&lane->lock);
-    while (may_wait && !lane->first && !lane->stopping)
-        pthread_cond_wait(&lane->wake, &lane->lock);
+    if (may_wait) wait_for_job(lane);
     *stopping = lane->stopping;
     struct job *const job = lane->first;
     if (job) {
@@ -162,6 +183,7 @@ static struct job *next_job(struct lane *lane, bool may_wait, bool *stopping) {
         if (!lane->first) lane->last = &lane->first;
         lane->stats.n_waiting--;
         lane->stats.n_active++;
+        lane->settled = false;
     }
     pthread_mutex_unlock(&lane->lock);
     return job;
