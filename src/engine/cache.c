@@ -313,8 +313,8 @@ void cache_leave(struct octet_cache *cache, struct cache_member *member) {
     *link = member->next;
 }
 
-/* Tails that a page with these tokens stands for as well, or nearly: texts are edited at their ends,
- * and each edit would leave one. */
+/* Tails that a page with these tokens stands for as well, or nearly: texts are edited at their
+ * ends, and each edit would leave one. */
 static void drop_tails(struct octet_cache *cache, struct node *parent, const int32_t *tokens,
                        size_t n) {
     for (struct node *child = parent->child, *next; child; child = next) {

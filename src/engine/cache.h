@@ -1,6 +1,6 @@
 /* The prefix cache behind octet.h: a tree whose nodes are blocks of KV_BLOCK tokens with the page
  * of their keys and values, and the sessions that take part. Pages are shared, never copied. The
- * last node of a path may be a tail of fewer tokens, and of any page the first tokens may be used. */
+ * last node of a path may be a tail of fewer tokens, and a page's first tokens can do alone. */
 #ifndef OCTET_ENGINE_CACHE_H
 #define OCTET_ENGINE_CACHE_H
 

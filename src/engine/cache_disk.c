@@ -308,7 +308,8 @@ static int open_file(const struct cache_disk *disk, const char *name, struct hea
     if (sound) {
         const struct cache_key sum =
             key_of_bytes(&header->magic, HEADER_BYTES - sizeof header->sum);
-        const struct cache_key key = cache_key_of(&header->parent, header->tokens, header->n_tokens);
+        const struct cache_key key =
+            cache_key_of(&header->parent, header->tokens, header->n_tokens);
         name_of(&key, ".kv", expected);
         sound = same_key(&sum, &header->sum) && header->magic == MAGIC &&
                 header->n_bytes == disk->page_bytes && same_key(&header->model, &disk->model) &&

@@ -21,6 +21,8 @@
  * of texts too. */
 enum { ROWS_ALONE = 512, ROWS_BESIDE = 96, WORTH_WAITING = 64, PAUSE_S = 2 };
 
+#define MAPPING_S 0.2 // at most, while a lane opens
+
 struct lane {
     struct lane_options options;
     struct mailbox *mail;
@@ -466,6 +468,21 @@ static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
     return status;
 }
 
+static bool is_soon(void *user, uint64_t done, uint64_t total) {
+    (void)done, (void)total;
+    return probe_seconds() < *(const double *)user;
+}
+
+/* All weights where that was asked for. Else those that are in memory anyway, so that the first
+ * request need not map them: which they are shows in how fast that goes. */
+static enum octet_status warm_weights(struct lane *lane, struct octet_err *err) {
+    if (lane->options.warm)
+        return octet_model_warm(lane->model, lane->options.warm, lane->options.warm_user, err);
+    double end = probe_seconds() + MAPPING_S;
+    const enum octet_status status = octet_model_warm(lane->model, is_soon, &end, err);
+    return status == OCTET_ECANCELLED ? OCTET_OK : status;
+}
+
 enum octet_status lane_open(const struct lane_options *options, struct mailbox *mail,
                             struct lane **out, struct octet_err *err) {
     *out = NULL;
@@ -483,8 +500,7 @@ enum octet_status lane_open(const struct lane_options *options, struct mailbox *
     enum octet_status status =
         lane->name ? octet_model_open(options->path, &model_options, &lane->model, err)
                    : octet_fail_memory(err, "a name", 0);
-    if (status == OCTET_OK && options->warm)
-        status = octet_model_warm(lane->model, options->warm, options->warm_user, err);
+    if (status == OCTET_OK) status = warm_weights(lane, err);
     if (status == OCTET_OK) status = open_seats(lane, err);
     if (status == OCTET_OK) lane->longest_token = longest_token(lane->model);
     if (status == OCTET_OK) {

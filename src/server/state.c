@@ -83,7 +83,7 @@ static const struct metric metrics[] = {
     {"octet_prefill_seconds_total", "counter", "time of steps with prompts only", prefill_s},
     {"octet_decode_seconds_total", "counter", "time of steps with answers", decode_s},
     {"octet_cache_ram_bytes", "gauge", "of the prefix cache", cache_bytes},
-    {"octet_cache_pages", "gauge", "of 64 tokens each in the prefix cache", cache_pages},
+    {"octet_cache_pages", "gauge", "of up to 64 tokens each in the prefix cache", cache_pages},
     {"octet_cache_disk_bytes", "gauge", "of the prefix cache's files", disk_bytes},
     {"octet_cache_damaged_total", "counter", "files of it found damaged and removed", n_damaged},
     {"octet_requests_active", "gauge", "being answered", n_active},
