@@ -19,12 +19,25 @@ struct model {
     int32_t end;
 };
 
+/* All of up to N more bytes of ALPHABET after BEGIN. */
+static inline void add_words(struct vocab_list *list, const char *begin, const char *alphabet,
+                             int n) {
+    for (const char *c = alphabet; *c && n > 0; c++) {
+        char word[24];
+        snprintf(word, sizeof word, "%.8s%c", begin, *c);
+        list_add(list, word, 0, 1);
+        add_words(list, word, alphabet, n - 1);
+    }
+}
+
 static inline void open_model(struct model *m) {
     static const char *const more[] = {"\"a",  "\":",    "\",\"", "{\"", "}}", "123",
                                        "(a",   "bc)",    "\"}",   "a\"", "[[", "]]",
                                        "\\u00", "true", "ull",   "-1",  "0."};
     struct vocab_list list;
     list_bpe(&list);
+    add_words(&list, "y", "abc", 3); // below which bytes are alike to most grammars, and not
+    add_words(&list, "x", "ab1\"-", 3);
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) list_add(&list, more[i], 0, 1);
     build_start(&m->b);
     build_bpe(&m->b, &list, "gpt-2");

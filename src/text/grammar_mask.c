@@ -1,6 +1,7 @@
 /* Masks of the vocabulary, and the state of one text in its grammar. See grammar.h.
  *
- * A mask is a walk of the trie: a byte that leads nowhere cuts off all tokens that go on from it.
+ * A mask is a walk of the trie: a byte that leads nowhere cuts off all tokens that go on from it,
+ * and where bytes make no difference, as within a string, all of them are allowed at once.
  * Masks stay with their states. What they allow lengthens the way to the end by a bounded amount
  * only; where a text must be complete within fewer tokens than that, a mask of its own is made. */
 #include <string.h>
@@ -59,22 +60,77 @@ void grammar_close(struct grammar *g) {
 
 struct walk {
     uint32_t limit;    // of the cost behind a token
-    uint32_t worst;    // behind the allowed ones
-    uint32_t cheapest; // behind any
+    uint32_t worst;    // behind the allowed ones, or more
+    uint32_t cheapest; // behind any; where some are allowed, not above the limit
 };
+
+/* Where all bytes of some kinds lead from a state. */
+struct stretch {
+    uint32_t state, to;
+    uint32_t known, alike; // kinds looked at; those that lead to TO
+};
+enum { N_STRETCHES = 64, WORTH_ASKING = 8 }; // nodes below one, to look for a shorter way
+
+static bool is_alike(struct automaton *a, const struct stretch *s, unsigned kind) {
+    const struct trie *const t = a->g->trie;
+    for (unsigned i = t->kind_start[kind]; i < t->kind_start[kind + 1]; i++)
+        if (automaton_next(a, s->state, a->g->class_of[t->of_kind[i]]) != s->to) return false;
+    return true;
+}
+
+/* The state after STATE and BYTE, if all bytes of KINDS lead there; else STATE_DEAD. */
+static uint32_t follow_kinds(struct automaton *a, struct stretch *stretches, uint32_t state,
+                             uint8_t byte, uint32_t kinds) {
+    struct stretch *const s = &stretches[state % N_STRETCHES];
+    const uint32_t to = automaton_next(a, state, a->g->class_of[byte]);
+    if (to == STATE_DEAD) return STATE_DEAD;
+    if (s->state != state || s->to != to) *s = (struct stretch){.state = state, .to = to};
+    for (uint32_t ask = kinds & ~s->known; ask; ask &= ask - 1) {
+        const uint32_t bit = ask & -ask;
+        s->known |= bit;
+        if (!is_alike(a, s, (unsigned)__builtin_ctz(bit))) break;
+        s->alike |= bit;
+    }
+    return kinds & ~s->alike ? STATE_DEAD : to;
+}
+
+/* Whether all that is below NODE, which leads to STATE, is allowed, since its bytes are of kinds
+ * that make no difference: those of words in a string. The next node is its first child. */
+static bool all_allowed(struct automaton *a, struct stretch *stretches,
+                        const struct trie_node *node, uint32_t state, struct walk *w) {
+    uint32_t worst = 0;
+    for (unsigned level = 0; level < node->height; level++) {
+        const uint32_t next = follow_kinds(a, stretches, state, node[1].byte, node->kinds);
+        if (next == STATE_DEAD || a->states[next].cost > w->limit) return false;
+        if (a->states[next].cost > worst) worst = a->states[next].cost;
+        if (next == state) break;
+        state = next;
+    }
+    if (worst > w->worst) w->worst = worst;
+    if (worst < w->cheapest) w->cheapest = worst;
+    return true;
+}
+
+/* Of the tokens FIRST to END - 1, most often one or none. */
+static void set_bits(const struct trie *t, uint64_t *bits, uint32_t first, uint32_t end) {
+    for (uint32_t k = first; k < end; k++)
+        bits[t->tokens[k] / 64] |= UINT64_C(1) << (t->tokens[k] % 64);
+}
 
 /* Sets the bits of tokens after which the way to the end costs at most the limit. */
 static enum octet_status walk_trie(struct automaton *a, uint32_t state, struct walk *w,
                                    uint64_t *bits, struct octet_err *err) {
     const struct trie *const t = a->g->trie;
+    const struct trie_node *const nodes = t->nodes;
     const uint8_t *const class_of = a->g->class_of;
+    struct stretch stretches[N_STRETCHES] = {{0}};
     uint32_t at[TRIE_MAX_DEPTH + 1];
     at[0] = state;
     a->n_work = 0;
     w->worst = 0;
     w->cheapest = GRAMMAR_NEVER;
     for (uint32_t i = 0; i < t->n_nodes;) {
-        const struct trie_node node = t->nodes[i];
+        const struct trie_node node = nodes[i];
         const uint32_t next = automaton_next(a, at[node.depth - 1], class_of[node.byte]);
         if (next == STATE_DEAD) {
             if (a->status != OCTET_OK) break;
@@ -82,14 +138,21 @@ static enum octet_status walk_trie(struct automaton *a, uint32_t state, struct w
             continue;
         }
         at[node.depth] = next;
-        const uint32_t end = t->nodes[++i].first_token;
-        if (node.first_token == end) continue;
-        const uint32_t cost = a->states[next].cost;
-        if (cost < w->cheapest) w->cheapest = cost;
-        if (cost > w->limit) continue;
-        if (cost > w->worst) w->worst = cost;
-        for (uint32_t k = node.first_token; k < end; k++)
-            bits[t->tokens[k] / 64] |= UINT64_C(1) << (t->tokens[k] % 64);
+        const uint32_t first = node.first_token, end = nodes[i + 1].first_token;
+        if (first < end) {
+            const uint32_t cost = a->states[next].cost;
+            if (cost < w->cheapest) w->cheapest = cost;
+            if (cost <= w->limit) {
+                if (cost > w->worst) w->worst = cost;
+                set_bits(t, bits, first, end);
+            }
+        }
+        if (node.next - i > WORTH_ASKING && all_allowed(a, stretches, &nodes[i], next, w)) {
+            set_bits(t, bits, end, nodes[node.next].first_token);
+            i = node.next;
+        } else {
+            i++;
+        }
     }
     if (a->status != OCTET_OK) return automaton_failed(a, err);
     if (!a->states[state].accepts) return OCTET_OK;

@@ -76,6 +76,35 @@ static void add_nodes(struct trie *t, const struct entry *entries) {
     t->nodes[n] = (struct trie_node){.next = (uint32_t)n, .first_token = (uint32_t)t->n_tokens};
 }
 
+static unsigned kind_of(uint8_t byte) {
+    static const char alone[] = " \"\\'/-_.,:;[]{}()<>=+*#";
+    if (byte >= 0x80) return 0;
+    if (byte < 0x20) return 1;
+    if (byte >= 'a' && byte <= 'z') return 2;
+    if (byte >= 'A' && byte <= 'Z') return 3;
+    if (byte >= '0' && byte <= '9') return 4;
+    const char *const at = strchr(alone, byte);
+    return at ? 6 + (unsigned)(at - alone) : 5;
+}
+
+static void look_below(struct trie *t) {
+    uint16_t n = 0;
+    for (unsigned kind = 0; kind < TRIE_N_KINDS; kind++) {
+        t->kind_start[kind] = n;
+        for (int byte = 0; byte < 256; byte++)
+            if (kind_of((uint8_t)byte) == kind) t->of_kind[n++] = (uint8_t)byte;
+    }
+    t->kind_start[TRIE_N_KINDS] = n;
+    for (size_t i = t->n_nodes; i-- > 0;) {
+        struct trie_node *const node = &t->nodes[i];
+        for (uint32_t c = (uint32_t)i + 1; c < node->next; c = t->nodes[c].next) {
+            const struct trie_node *const child = &t->nodes[c];
+            node->kinds |= UINT32_C(1) << kind_of(child->byte) | child->kinds;
+            if (node->height <= child->height) node->height = (uint8_t)(child->height + 1);
+        }
+    }
+}
+
 enum octet_status trie_build(const struct vocab *v, struct trie **out, struct octet_err *err) {
     *out = NULL;
     struct trie *const t = mem_alloc(sizeof *t);
@@ -99,6 +128,7 @@ enum octet_status trie_build(const struct vocab *v, struct trie **out, struct oc
     }
     for (int b = 0; b < 256; b++) t->root[b] = (uint32_t)t->n_nodes;
     add_nodes(t, entries);
+    look_below(t);
     mem_free(entries);
     *out = t;
     return OCTET_OK;

@@ -11,8 +11,12 @@ enum { TRIE_MAX_DEPTH = 255 };
 struct trie_node {
     uint32_t next;        // the first node that is not below this one
     uint32_t first_token; // in TOKENS; they end where the next node's begin
+    uint32_t kinds;       // of the bytes below it, a bit for each
     uint8_t byte, depth;  // depth: of the root's children it is 1
+    uint8_t height;       // levels below it
 };
+
+enum { TRIE_N_KINDS = 32 }; // of bytes that grammars mostly treat alike
 
 struct trie {
     const struct vocab *vocab; // outlives it
@@ -24,6 +28,8 @@ struct trie {
     int32_t *ends;       // (n_ends) tokens that end a generation
     size_t n_ends;
     bool has_byte[256];  // some token is this byte alone
+    uint8_t of_kind[256];                 // bytes in the order of their kinds
+    uint16_t kind_start[TRIE_N_KINDS + 1]; // where in OF_KIND
     uint32_t root[256];  // the root's child of that byte, n_nodes if there is none
 };
 
