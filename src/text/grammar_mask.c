@@ -1,7 +1,7 @@
 /* Masks of the vocabulary, and the state of one text in its grammar. See grammar.h.
  *
  * A mask is a walk of the trie: a byte that leads nowhere cuts off all tokens that go on from it,
- * and where bytes make no difference, as within a string, all of them are allowed at once.
+ * and where bytes make no difference, as within a string, tokens are decided on all at once.
  * Masks stay with their states. What they allow lengthens the way to the end by a bounded amount
  * only; where a text must be complete within fewer tokens than that, a mask of its own is made. */
 #include <string.h>
@@ -94,20 +94,25 @@ static uint32_t follow_kinds(struct automaton *a, struct stretch *stretches, uin
     return kinds & ~s->alike ? STATE_DEAD : to;
 }
 
-/* Whether all that is below NODE, which leads to STATE, is allowed, since its bytes are of kinds
- * that make no difference: those of words in a string. The next node is its first child. */
-static bool all_allowed(struct automaton *a, struct stretch *stretches,
-                        const struct trie_node *node, uint32_t state, struct walk *w) {
-    uint32_t worst = 0;
+/* Whether all that is below NODE, which leads to STATE, is *ALLOWED or not alike, since its bytes
+ * are of kinds that make no difference: those of words in a string. Its first child follows it. */
+static bool decide_below(struct automaton *a, struct stretch *stretches,
+                         const struct trie_node *node, uint32_t state, struct walk *w,
+                         bool *allowed) {
+    uint32_t least = GRAMMAR_NEVER, most = 0; // costs
     for (unsigned level = 0; level < node->height; level++) {
         const uint32_t next = follow_kinds(a, stretches, state, node[1].byte, node->kinds);
-        if (next == STATE_DEAD || a->states[next].cost > w->limit) return false;
-        if (a->states[next].cost > worst) worst = a->states[next].cost;
+        if (next == STATE_DEAD) return false;
+        const uint32_t cost = a->states[next].cost;
+        if (cost < least) least = cost;
+        if (cost > most) most = cost;
         if (next == state) break;
         state = next;
     }
-    if (worst > w->worst) w->worst = worst;
-    if (worst < w->cheapest) w->cheapest = worst;
+    *allowed = most <= w->limit;
+    if (!*allowed && least < most) return false; // no token may cost the least
+    if (*allowed && most > w->worst) w->worst = most;
+    if (least < w->cheapest) w->cheapest = least;
     return true;
 }
 
@@ -147,8 +152,10 @@ static enum octet_status walk_trie(struct automaton *a, uint32_t state, struct w
                 set_bits(t, bits, first, end);
             }
         }
-        if (node.next - i > WORTH_ASKING && all_allowed(a, stretches, &nodes[i], next, w)) {
-            set_bits(t, bits, end, nodes[node.next].first_token);
+        bool allowed;
+        if (node.next - i > WORTH_ASKING &&
+            decide_below(a, stretches, &nodes[i], next, w, &allowed)) {
+            if (allowed) set_bits(t, bits, end, nodes[node.next].first_token);
             i = node.next;
         } else {
             i++;
