@@ -50,6 +50,75 @@ static void check_cuts(const struct cut_case *cases, size_t n_cases) {
     }
 }
 
+static void test_text_is_shown_as_soon_as_nothing_can_cut_it(void **state) {
+    (void)state;
+    const struct {
+        const char *prefix, *suffix, *text, *shown;
+    } cases[] = {
+        {"x = ", "\nprint(x)\n", "a + b", "a + b"},
+        {"x = ", "\nprint(x)\n", "a + b\n", "a + b"},
+        {"x = ", "\nprint(x)\n", "a + b\npri", "a + b"},          // may be the line after the hole
+        {"x = ", "\nprint(x)\n", "a + b\nprim", "a + b\nprim"},  // is not
+        {"x = ", " + c;\n", "a +", "a"},                         // may become the rest of the line
+        {"x = ", " + c;\n", "a + d", "a + d"},
+        {"f(", ")\n", "1, (2", "1, (2"},
+        {"\n    ", "\n    return x\n", "y = 1\n  ", "y = 1"},
+        {"\n    ", "\n    return x\n", "y = 1\n    re", "y = 1"},
+        {"\n    ", "\n    return x\n", "y = 1\n    raise", "y = 1\n    raise"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct hole *const hole = hole_new(cases[i].prefix, cases[i].suffix);
+        assert_non_null(hole);
+        hole->method = FIM_PREFIX;
+        bool over = false;
+        const size_t n = fim_cut(hole, cases[i].text, strlen(cases[i].text), false, &over);
+        char *const found = mem_strdup(cases[i].text, n);
+        assert_string_equal(found, cases[i].shown);
+        mem_free(found);
+        assert_false(over);
+        hole_free(hole);
+    }
+}
+
+/* Of CHARS, ended by a 0. */
+static void write_noise(char *text, size_t n, const char *chars, uint32_t *x) {
+    for (size_t i = 0; i < n; i++) {
+        *x = *x * 1664525 + 1013904223;
+        text[i] = chars[(*x >> 16) % strlen(chars)];
+    }
+    text[n] = '\0';
+}
+
+static void test_nothing_shown_is_taken_back_wherever_a_text_ends(void **state) {
+    (void)state;
+    enum { N = 24 };
+    uint32_t x = 1;
+    for (int round = 0; round < 20000; round++) {
+        const char *const chars = round % 2 ? "ab \n" : "abcdef \n\t;()\"";
+        char prefix[7], suffix[13], text[N + 1];
+        write_noise(prefix, x >> 8 & 3, chars, &x);
+        write_noise(suffix, 6 + (x >> 8) % 7, chars, &x);
+        write_noise(text, N, chars, &x);
+        if (round % 3 == 0) memcpy(text + 8, suffix, strlen(suffix));
+        struct hole *const hole = hole_new(prefix, suffix);
+        assert_non_null(hole);
+        hole->method = round % 5 ? FIM_PREFIX : FIM_TRAINED;
+        hole->n_indent = (int)(x >> 8) % 4 - 1;
+        size_t shown = 0;
+        bool over = false;
+        for (size_t n = 0; n <= N && !over; n++) {
+            bool over_now = false;
+            const size_t now = fim_cut(hole, text, n, false, &over);
+            const size_t in_the_end = fim_cut(hole, text, n, true, &over_now);
+            if (now < shown || now > in_the_end || (over && now != in_the_end))
+                fail_msg("%zu, then %zu of %zu before '%s': '%.*s'", shown, now, in_the_end,
+                         suffix, (int)n, text);
+            shown = now;
+        }
+        hole_free(hole);
+    }
+}
+
 static void test_text_that_fits_stays(void **state) {
     (void)state;
     static const struct cut_case cases[] = {
@@ -405,6 +474,8 @@ static void test_failed_allocations_are_told(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_text_is_shown_as_soon_as_nothing_can_cut_it),
+        cmocka_unit_test(test_nothing_shown_is_taken_back_wherever_a_text_ends),
         cmocka_unit_test(test_text_that_fits_stays),
         cmocka_unit_test(test_the_next_line_is_not_repeated),
         cmocka_unit_test(test_overlap_with_the_rest_of_the_line_is_cut),

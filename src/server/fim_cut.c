@@ -162,12 +162,17 @@ static bool is_repeated(const struct hole *hole, const char *text, size_t n, siz
     return k == line_at(suffix, n_line).n && strspn(suffix, ";,:") >= k;
 }
 
-/* Bytes that end TEXT and begin the suffix, within a line of either. */
-static size_t overlap(const struct hole *hole, const char *text, size_t n) {
+/* Bytes of TEXT that an overlap with the suffix can have: within a line of either. */
+static size_t most_overlap(const struct hole *hole, size_t n) {
     const size_t n_gap = strspn(hole->suffix, " \t\r\n");
     const size_t n_line = strcspn(hole->suffix, "\n");
-    size_t k = n_line > n_gap ? n_line : n_gap;
-    for (k = k < n ? k : n; k > 0; k--)
+    const size_t k = n_line > n_gap ? n_line : n_gap;
+    return k < n ? k : n;
+}
+
+/* Bytes that end TEXT and begin the suffix. */
+static size_t overlap(const struct hole *hole, const char *text, size_t n) {
+    for (size_t k = most_overlap(hole, n); k > 0; k--)
         if (memcmp(text + n - k, hole->suffix, k) == 0 && is_repeated(hole, text, n, k)) return k;
     return 0;
 }
@@ -178,6 +183,34 @@ static size_t trim_end(const struct hole *hole, const char *text, size_t n, bool
     while (trim && n > 0 && (is_blank(text[n - 1]) || (text[n - 1] == '\n' && !hole->whole_lines)))
         n--;
     return n - overlap(hole, text, n);
+}
+
+/* ---- Text that goes on ----------------------------------------------------------------------- */
+
+static bool begins_like(const struct line *line, const struct line *whole) {
+    const size_t n = line->n - line->n_indent;
+    return n <= whole->n - whole->n_indent &&
+           memcmp(line->text + line->n_indent, whole->text + whole->n_indent, n) == 0;
+}
+
+/* Whether the line that begins with LINE may come to end the hole. */
+static bool may_end_hole(const struct hole *hole, const struct line *line, bool first,
+                         const struct after *after) {
+    if (first && hole->line[strspn(hole->line, " \t")]) return false;
+    if (line->n == 0 || (!first && indent_of(line) < least_indent(hole))) return true;
+    return begins_like(line, &after->same) || begins_like(line, &after->next);
+}
+
+/* N without what may be cut from its end, now or once the text has gone on: blanks and newlines,
+ * and what the suffix begins with as far as it has come. */
+static size_t settled(const struct hole *hole, const char *text, size_t n) {
+    size_t least = n;
+    for (size_t end = n;; end--) {
+        size_t k = most_overlap(hole, end);
+        while (k > 0 && memcmp(text + end - k, hole->suffix, k) != 0) k--;
+        if (end - k < least) least = end - k;
+        if (end == 0 || (!is_blank(text[end - 1]) && text[end - 1] != '\n')) return least;
+    }
 }
 
 /* ---- All of it ------------------------------------------------------------------------------- */
@@ -193,7 +226,7 @@ size_t fim_cut(const struct hole *hole, const char *text, size_t n_bytes, bool c
     const struct after after = look_after(hole->suffix);
     const size_t n_own = foreign_closer(hole, text, n_bytes);
     if (n_own < n_bytes) *over = complete = true;
-    size_t at = 0, last = 0; // the line at hand; the last one that is not blank
+    size_t at = 0; // the line at hand
     while (at < n_own) {
         const char *const newline = memchr(text + at, '\n', n_own - at);
         const size_t n = newline ? (size_t)(newline - text) - at : n_own - at;
@@ -203,11 +236,12 @@ size_t fim_cut(const struct hole *hole, const char *text, size_t n_bytes, bool c
             *over = true;
             return trim_end(hole, text, at, true);
         }
-        if (line.n > 0) last = at;
         at += n + (newline != NULL);
     }
-    // Of the last line it is not known yet how much the suffix repeats.
-    if (!complete) return last;
+    if (!complete) {
+        const struct line begun = line_at(text + at, n_own - at);
+        return settled(hole, text, may_end_hole(hole, &begun, at == 0, &after) ? at : n_own);
+    }
     return trim_end(hole, text, n_own, *over || hole->method != FIM_TRAINED);
 }
 
