@@ -203,6 +203,8 @@ static void on_done(struct job *job) {
     choice->finish = job->finish;
     snprintf(choice->stopped_by, sizeof choice->stopped_by, "%s", job->stopped_by);
     answer->generated_tokens += job->n_generated;
+    answer->drafted_tokens += job->n_drafted;
+    answer->accepted_tokens += job->n_accepted;
     if (choice->index % answer->n_samples == 0) answer->cached_tokens += job->n_cached;
     if (choice->index == 0) {
         answer->submitted = job->submitted;
@@ -334,9 +336,14 @@ json_t *answer_timings(const struct answer *r) {
     const double prefill = answer_prefill_s(r), decode = answer_decode_s(r);
     const double n_prompt = (double)(r->prompt_tokens - r->cached_tokens);
     const double n = (double)r->generated_tokens;
-    return json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n",
-                     (json_int_t)r->cached_tokens, "prompt_n", (json_int_t)n_prompt, "prompt_ms",
-                     1e3 * prefill, "prompt_per_second", rate(n_prompt, prefill), "predicted_n",
-                     (json_int_t)n, "predicted_ms", 1e3 * decode, "predicted_per_second",
-                     rate(n, decode));
+    json_t *const out = json_pack(
+        "{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n", (json_int_t)r->cached_tokens, "prompt_n",
+        (json_int_t)n_prompt, "prompt_ms", 1e3 * prefill, "prompt_per_second",
+        rate(n_prompt, prefill), "predicted_n", (json_int_t)n, "predicted_ms", 1e3 * decode,
+        "predicted_per_second", rate(n, decode));
+    if (r->drafted_tokens > 0) {
+        json_object_set_new(out, "draft_n", json_integer((json_int_t)r->drafted_tokens));
+        json_object_set_new(out, "draft_n_accepted", json_integer((json_int_t)r->accepted_tokens));
+    }
+    return out;
 }

@@ -71,6 +71,7 @@ struct answer {
     size_t n_samples; // choices per prompt, one after the other
     /* Sums over the prompts, and over the choices that ended. */
     size_t prompt_tokens, cached_tokens, generated_tokens;
+    size_t drafted_tokens, accepted_tokens; // see job.n_drafted
     double submitted, started, first, ended; // of the first choice
     struct octet_err err;                    // of a choice that failed
     bool include_usage, chat;                // the dialect's own, as what follows
