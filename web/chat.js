@@ -110,7 +110,8 @@ function statsOf(one) {
   } else if (stats) {
     const exact = stats.generated !== undefined, n = exact ? stats.generated : stats.pieces;
     if (speedOf(stats)) add(`${speedOf(stats).toFixed(1)} tokens/s`, 'speed of writing');
-    add(`${exact ? '' : '≈ '}${count(n)} tokens`, `in ${seconds(stats.ms ?? 0)}`);
+    add(`${exact ? '' : '≈ '}${count(n)} tokens`, `in ${seconds(stats.ms ?? 0)}` + (stats.guessed
+      ? `; ${count(stats.guessed)} of them were guessed before they were computed` : ''));
     if (stats.first) add(`first after ${seconds(stats.first)}`, 'time to first token');
     if (exact) {
       add(`prompt ${count(stats.prompt)}, ${count(stats.cached)} cached`, stats.prefill

@@ -1,8 +1,8 @@
-/* A model at work: one thread that computes the next token of all its jobs in common steps. While
- * that pays, it guesses what follows and checks the guesses in the same steps. New
+/* A model at work: one thread that computes the next token of all its jobs in common steps. New
  * jobs join at the next step; long prompts are computed in pieces between the steps of the others,
  * so that nobody stands still. What one prompt has computed, others that begin alike take over from
- * the prefix cache, and prompts that begin alike at the same time are computed once. */
+ * the prefix cache, and prompts that begin alike at the same time are computed once. While that
+ * pays, what follows is guessed and the guesses are checked in the same steps. */
 #ifndef OCTET_SERVER_LANE_H
 #define OCTET_SERVER_LANE_H
 

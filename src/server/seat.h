@@ -53,8 +53,8 @@ void seat_count_drafts(struct seat *seat);
 enum octet_status seat_score(struct seat *seat, const struct octet_model *model,
                              struct token_report **reports, struct octet_err *err);
 
-/* Picks the next token from the logits of the last one, and tells what may be told of its text. The job's
- * finish is set when it was the last one. Called after READY. */
+/* Picks the next token from the logits of the last one, and tells what may be told of its text. The
+ * job's finish is set when it was the last one. Called after READY. */
 struct told {
     const char *text; // within the seat's text
     size_t n_bytes;
