@@ -393,6 +393,10 @@ enum octet_status octet_drafter_sync(struct octet_drafter *drafter, const int32_
 enum octet_status octet_drafters_sync(struct octet_drafter *const *drafters,
                                       const struct octet_span *spans, size_t n_drafters,
                                       struct octet_err *err);
+/* Whether a sync for TOKENS, which are those of the last one and one more, needs no step, since
+ * that token was guessed. */
+bool octet_drafter_knows(const struct octet_drafter *drafter, const int32_t *tokens,
+                         size_t n_tokens);
 /* Those after the last of the tokens; NULL: none. */
 const float *octet_drafter_logits(const struct octet_drafter *drafter);
 void octet_drafter_get_stats(const struct octet_drafter *drafter, struct octet_draft_stats *out);

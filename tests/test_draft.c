@@ -108,6 +108,20 @@ static struct octet_sampler *open_sampler(const struct task *task) {
     return sampler;
 }
 
+/* A sync, which needs no step exactly if the drafter says so. */
+static enum octet_status sync_drafting(struct octet_drafter *drafter, const struct text *text) {
+    struct octet_draft_stats before, after;
+    struct octet_err err;
+    octet_drafter_get_stats(drafter, &before);
+    const bool known = octet_drafter_knows(drafter, text->ids, text->n);
+    const enum octet_status status = octet_drafter_sync(drafter, text->ids, text->n, &err);
+    octet_drafter_get_stats(drafter, &after);
+    if (status != OCTET_OK) assert_false(known);
+    else assert_int_equal(after.accepted - before.accepted, known);
+    if (known) assert_int_equal(after.steps, before.steps);
+    return status;
+}
+
 /* The loop of every program: DRAFTER NULL is plain decoding. */
 static struct text decode(const struct task *task, struct octet_session *session,
                           struct octet_drafter *drafter) {
@@ -123,7 +137,7 @@ static struct text decode(const struct task *task, struct octet_session *session
     const size_t n_ctx = (size_t)octet_session_n_ctx(session);
     while (text.n < task->n_prompt + task->n_new && text.n <= n_ctx) {
         int32_t id;
-        text.status = drafter ? octet_drafter_sync(drafter, text.ids, text.n, &err)
+        text.status = drafter ? sync_drafting(drafter, &text)
                               : octet_session_sync(session, text.ids, text.n, &err);
         if (text.status != OCTET_OK) break;
         const float *logits =
@@ -367,6 +381,44 @@ static void test_a_cancelled_draft_can_be_taken_up_again(void **state) {
         octet_session_close(session);
     }
     assert_true(n_cancelled > 3);
+}
+
+/* Keeps the most tokens that a sync had to compute; N_LONG cancels all. */
+static bool note_total(void *user, uint64_t done, uint64_t total) {
+    uint64_t *const most = user;
+    (void)done;
+    if (total > *most) *most = total;
+    return *most < N_LONG;
+}
+
+static void test_a_guesser_reads_long_texts_in_pieces_that_can_be_cancelled(void **state) {
+    (void)state;
+    uint64_t most = 0;
+    struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
+    options.n_ctx = MOST;
+    options.progress = note_total;
+    options.user = &most;
+    struct octet_session *session;
+    struct octet_err err;
+    int32_t ids[MOST];
+    for (size_t i = 0; i < MOST; i++) ids[i] = random_ids[i % N_PROMPT];
+    assert_int_equal(octet_session_open(llama, &options, &session, &err), OCTET_OK);
+    struct octet_drafter *drafter = open_drafter(session, other, 4, true);
+    assert_int_equal(octet_drafter_sync(drafter, ids, N_LONG - 1, &err), OCTET_OK);
+    most = 0;
+    for (size_t n = N_LONG; n < N_LONG + 6; n++)
+        assert_int_equal(octet_drafter_sync(drafter, ids, n, &err), OCTET_OK);
+    struct octet_draft_stats stats;
+    octet_drafter_get_stats(drafter, &stats);
+    assert_true(stats.drafted > 0);
+    assert_true(most > 16 && most < N_LONG / 2);
+    octet_drafter_close(drafter);
+    drafter = open_drafter(session, other, 4, true);
+    assert_int_equal(octet_drafter_sync(drafter, ids, N_LONG, &err), OCTET_OK);
+    most = N_LONG;
+    assert_int_equal(octet_drafter_sync(drafter, ids, N_LONG + 1, &err), OCTET_ECANCELLED);
+    octet_drafter_close(drafter);
+    octet_session_close(session);
 }
 
 static enum octet_status draft_once(struct octet_model *model, struct octet_model *guesser,
@@ -614,6 +666,7 @@ int main(void) {
         cmocka_unit_test(test_end_tokens_within_drafts_end_the_text),
         cmocka_unit_test(test_a_session_left_in_mid_draft_goes_on_with_another_text),
         cmocka_unit_test(test_a_cancelled_draft_can_be_taken_up_again),
+        cmocka_unit_test(test_a_guesser_reads_long_texts_in_pieces_that_can_be_cancelled),
         cmocka_unit_test(test_running_out_of_memory_is_told),
         cmocka_unit_test(test_a_model_of_another_vocabulary_is_refused),
         cmocka_unit_test(test_several_drafters_in_one_step_equal_each_alone),

@@ -23,6 +23,28 @@ static void note_call(void *user, const char *name, const char *arguments) {
                 buffer_append_text(out, arguments) && buffer_append_text(out, ">>"));
 }
 
+/* The same of calls that are told in pieces: without blanks between tokens, and with "!!" at the
+ * end of one that broke off. */
+static bool in_string, escaped;
+
+static void note_begin(void *user, const char *name) {
+    assert_true(buffer_append_text(user, "<<") && buffer_append_text(user, name));
+    in_string = escaped = false;
+}
+
+static void note_arguments(void *user, const char *text, size_t n_bytes) {
+    assert_true(n_bytes > 0);
+    for (size_t i = 0; i < n_bytes; i++) {
+        if (in_string || !strchr(" \n\t\r", text[i])) note_text(user, text + i, 1);
+        if (!escaped && text[i] == '"') in_string = !in_string;
+        escaped = !escaped && text[i] == '\\';
+    }
+}
+
+static void note_end(void *user, bool complete) {
+    assert_true(buffer_append_text(user, complete ? ">>" : "!!"));
+}
+
 static json_t *two_tools(void) {
     return json_pack("[{s:{s:s}}, {s:{s:s}}]", "function", "name", "f", "function", "name",
                      "get_time");
@@ -62,17 +84,30 @@ static void expect_told(struct call_reader reader, const char *text, const char 
     }
 }
 
+static void expect_told_early(struct call_reader reader, const char *text, const char *expected) {
+    reader.on_begin = note_begin;
+    reader.on_arguments = note_arguments;
+    reader.on_end = note_end;
+    expect_told(reader, text, expected);
+}
+
 struct reading {
     const char *text, *told; // NULL: as TEXT
 };
 
-static void expect_readings(const struct reading *readings, bool hidden) {
+static void expect_readings_of(const struct reading *readings, bool hidden, bool early) {
     struct buffer out;
     json_t *const tools = two_tools();
     for (; readings->text; readings++)
-        expect_told(new_reader(tools, &out, hidden), readings->text,
-                    readings->told ? readings->told : readings->text);
+        (early ? expect_told_early : expect_told)(new_reader(tools, &out, hidden), readings->text,
+                                                  readings->told ? readings->told
+                                                                 : readings->text);
     json_decref(tools);
+}
+
+static void expect_readings(const struct reading *readings, bool hidden) {
+    expect_readings_of(readings, hidden, false);
+    expect_readings_of(readings, hidden, true);
 }
 
 #define CALL_F "{\"name\": \"f\", \"arguments\": {\"a\": [1, \"}\\\"]\"]}}"
@@ -146,16 +181,12 @@ static void test_what_only_looks_like_a_call_is_text(void **state) {
         {"Hello  world <tool_cal l> [TOOL] [1, 2] {} ` `` ", NULL},
         {"<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>", NULL},
         {"<tool_call>{\"name\": \"f\", \"arguments\": [1]}</tool_call> x", NULL},
-        {"<tool_call>{\"name\": \"f\", \"arguments\": {]}</tool_call>", NULL},
-        {"<tool_call>" "{\"name\": \"f\", \"arguments\": {\"a\": ", NULL},
         {"<tool_call>maybe</tool_call>", NULL},
         {"a <tool_call>", NULL},
         {"a <tool", NULL},
         {"[TOOL_CALLS] [", NULL},
         {"[TOOL_CALLS]f(1)", NULL},
-        {"[TOOL_CALLS]f{\"a\": }", NULL},
         {"[TOOL_CALLS]g{}", NULL},
-        {"[" CALL_F ", {\"name\": \"unknown\"}]", NULL},
         {"{\"answer\": 42}", NULL},
         {"{\"name\": \"f\"", NULL},
         {"[{", NULL},
@@ -206,8 +237,77 @@ static void test_calls_that_the_prompt_has_opened(void **state) {
         reader.begun = true;
         reader.begun_form = cases[i].form;
         expect_told(reader, cases[i].reading.text, cases[i].reading.told);
+        expect_told_early(reader, cases[i].reading.text, cases[i].reading.told);
     }
     json_decref(tools);
+}
+
+static void test_what_breaks_off_stays_told_if_it_was_told_early(void **state) {
+    (void)state;
+    struct reading readings[] = {
+        {"<tool_call>{\"name\": \"f\", \"arguments\": {]}</tool_call>", "<<f{!!]}</tool_call>"},
+        {"<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": ", "<<f{\"a\":!!"},
+        {"[TOOL_CALLS]f{\"a\": }", "<<f{\"a\":!!}"},
+        {"[" CALL_F ", {\"name\": \"unknown\"}]", TOLD_F},
+        {"[TOOL_CALLS] [" CALL_F ", x]", TOLD_F "x]"},
+        {"<tool_call>{\"name\": \"f\", \"arguments\": {}</tool_call> so", "<<f{}>> so"},
+        {"[TOOL_CALLS] [" CALL_F ",", TOLD_F},
+        {NULL, NULL},
+    };
+    expect_readings_of(readings, false, true);
+    for (size_t i = 0; readings[i].text; i++) readings[i].told = NULL;
+    expect_readings_of(readings, false, false);
+}
+
+static void test_only_json_is_told_early(void **state) {
+    (void)state;
+    static const char *const good[] = {
+        "{}", "[]", "0", "-1", "10.25e+3", "1E9", "true", "false", "null", "\"\"", "[[1,2],{}]",
+        "\"\\u00e9\\n\\\"\\/\"", "\"\\ud83d\\ude00\"", "{\"a\":{\"arguments\":{\"name\":\"x\"}}}",
+    };
+    static const char *const bad[] = {
+        "+1", "01", "1.", ".5", "1e", "--1", "tru", "nul}", "'x'", "[1,]", "{\"a\"}", "{a:1}",
+        "{,}", "\"\\x\"", "\"\\u00g0\"", "\"\\u0000\"", "\"\\ud83d\"",
+        "\"\\ude00\"", "\"\\ud83d\\n\"",
+        "\"\n\"", "]", "1 2", "...",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char text[256], told[256];
+        const struct reading reading[] = {{text, told}, {NULL, NULL}};
+        snprintf(text, sizeof text, "{\"name\": \"f\", \"arguments\": {\"v\": %s}}", good[i]);
+        snprintf(told, sizeof told, "<<f{\"v\":%s}>>", good[i]);
+        expect_readings_of(reading, false, true);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[256], *told;
+        struct buffer out;
+        json_t *const tools = two_tools();
+        struct call_reader reader = new_reader(tools, &out, false);
+        reader.on_begin = note_begin;
+        reader.on_arguments = note_arguments;
+        reader.on_end = note_end;
+        snprintf(text, sizeof text, "{\"name\": \"f\", \"arguments\": {\"v\": %s}}", bad[i]);
+        told = read_cut(reader, text, 1, 1);
+        if (!strstr(told, "!!") || strstr(told, ">>")) fail_msg("%s: %s", bad[i], told);
+        mem_free(told);
+        json_decref(tools);
+    }
+}
+
+static void test_what_cannot_be_told_early_is_told_whole(void **state) {
+    (void)state;
+    static const struct reading readings[] = {
+        {"{\"arguments\": {\"a\": 1}, \"name\": \"f\"}", "<<f{\"a\":1}>>"},
+        {"{\"name\": \"\\u0066\", \"arguments\": {}}", "<<f{}>>"},
+        {"[TOOL_CALLS] [{\"arguments\": {}, \"name\": \"f\"}, " CALL_F "]", "<<f{}>>" TOLD_F},
+        {"[TOOL_CALLS] [" CALL_F ", {\"arguments\": {}, \"name\": \"f\"}, " CALL_F "]",
+         TOLD_F "<<f{}>>" TOLD_F},
+        {"[TOOL_CALLS] [1, " CALL_F "]", NULL},
+        {"[TOOL_CALLS] [[" CALL_F "]]", NULL},
+        {"[TOOL_CALLS] [{\"name\": \"f\"}, [", NULL},
+        {NULL, NULL},
+    };
+    expect_readings(readings, false);
 }
 
 static void test_numbers_keep_their_digits(void **state) {
@@ -242,6 +342,9 @@ int main(void) {
         cmocka_unit_test(test_what_only_looks_like_a_call_is_text),
         cmocka_unit_test(test_marks_that_are_control_tokens_are_never_shown),
         cmocka_unit_test(test_calls_that_the_prompt_has_opened),
+        cmocka_unit_test(test_what_breaks_off_stays_told_if_it_was_told_early),
+        cmocka_unit_test(test_only_json_is_told_early),
+        cmocka_unit_test(test_what_cannot_be_told_early_is_told_whole),
         cmocka_unit_test(test_numbers_keep_their_digits),
         cmocka_unit_test(test_failed_allocations_are_told),
     };

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs the Debian packages that are missing for one purpose and nothing else:
-#     tools/deps.sh [build|demo|check|more|coverage|pip|aarch64]
-# "more" is what make check can do without: other compilers, emulation, JavaScript.
+#     tools/deps.sh [build|demo|check|more|clients|coverage|pip|aarch64]
+# "more" is what make check can do without: other compilers, emulation, JavaScript. "clients": what
+# runs the SDKs and the browser of make check-clients.
 # A second run finds nothing missing and touches neither apt nor the network.
 set -euo pipefail
 
@@ -22,13 +23,15 @@ case $purpose in
     check) tools=("${build_tools[@]}" python3:python3)
            packages=("${build_packages[@]}" libcmocka-dev) ;;
     more) tools=("${more_tools[@]}"); packages=("${more_packages[@]}") ;;
+    clients) tools=(node:nodejs npm:npm python3:python3 chromium:chromium); packages=() ;;
     demo) tools=("${build_tools[@]}" python3:python3); packages=("${build_packages[@]}") ;;
     coverage) tools=("${build_tools[@]}" gcovr:gcovr python3:python3)
               packages=("${build_packages[@]}" libcmocka-dev) ;;
     pip) tools=(python3:python3); packages=() ;;
     aarch64) tools=(aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user)
              packages=() ;;
-    *) echo "usage: tools/deps.sh [build|demo|check|more|coverage|pip|aarch64]" >&2; exit 2 ;;
+    *) echo "usage: tools/deps.sh [build|demo|check|more|clients|coverage|pip|aarch64]" >&2
+       exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

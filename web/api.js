@@ -111,6 +111,7 @@ function readUsage(stats, {usage, timings}) {
   stats.cached = number(usage.prompt_tokens_details?.cached_tokens);
   stats.speed = number(timings?.predicted_per_second);
   stats.prefill = number(timings?.prompt_per_second);
+  stats.guessed = number(timings?.draft_n_accepted);
 }
 
 export async function fillHole(body, signal) {

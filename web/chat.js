@@ -110,7 +110,8 @@ function statsOf(one) {
   } else if (stats) {
     const exact = stats.generated !== undefined, n = exact ? stats.generated : stats.pieces;
     if (speedOf(stats)) add(`${speedOf(stats).toFixed(1)} tokens/s`, 'speed of writing');
-    add(`${exact ? '' : '≈ '}${count(n)} tokens`, `in ${seconds(stats.ms ?? 0)}`);
+    add(`${exact ? '' : '≈ '}${count(n)} tokens`, `in ${seconds(stats.ms ?? 0)}` + (stats.guessed
+      ? `; ${count(stats.guessed)} of them were guessed before they were computed` : ''));
     if (stats.first) add(`first after ${seconds(stats.first)}`, 'time to first token');
     if (exact) {
       add(`prompt ${count(stats.prompt)}, ${count(stats.cached)} cached`, stats.prefill
@@ -203,13 +204,13 @@ function answerElement(turn, one, list) {
   const actions = make('span', {class: 'actions'}), error = make('p', {class: 'error', role: 'alert'});
   const section = make('section', {class: 'answer', 'data-lane': one.lane, 'aria-label': 'Answer'},
     make('h3', {}, visible(one.model)), body, error, make('div', {class: 'row foot'}, actions, stats));
-  const view = {section, stats, markdown: new MarkdownView(body), timer: 0, delay: 30};
+  const view = {section, stats, markdown: new MarkdownView(body), timer: 0, delay: 60};
   const write = () => {
     const begun = performance.now(), low = atBottom();
     view.timer = 0;
     view.markdown.update(one.text);
     if (low) toBottom();
-    view.delay = Math.max(30, 4 * (performance.now() - begun)); // long texts may not take over
+    view.delay = Math.max(60, 4 * (performance.now() - begun)); // long texts may not take over
   };
   view.schedule = () => { view.timer ||= setTimeout(write, view.delay); };
   view.finish = () => {

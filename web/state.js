@@ -36,6 +36,7 @@ function modelCard(rows, model) {
   const get = (name) => valueOf(rows, `octet_${name}`, model);
   const prompt = get('prompt_tokens_total'), cached = get('prompt_tokens_cached_total');
   const hits = get('expert_hits_total'), misses = get('expert_misses_total');
+  const guessed = get('draft_tokens_total');
   const active = get('requests_active'), waiting = get('requests_waiting');
   const meta = modelOf(model)?.meta;
   return make('section', {class: 'card'},
@@ -52,6 +53,8 @@ function modelCard(rows, model) {
       share('of them cached', cached, prompt, 'tokens of prompts that needed no computing'),
       hits + misses > 0 ? share('Experts at hand', hits, hits + misses) : null,
       fact('Tokens written', count(get('generated_tokens_total'))),
+      guessed > 0 ? share('Guesses right', get('draft_tokens_accepted_total'), guessed,
+        'tokens that were guessed ahead, and how many of them were found right') : null,
       fact('First token', timeOf(rows, 'octet_time_to_first_token_seconds', model)),
       fact('Each next one', timeOf(rows, 'octet_time_per_token_seconds', model)),
       fact('Busy', `${seconds(1000 * get('prefill_seconds_total'))} reading, ` +

@@ -271,7 +271,7 @@ static int run_eval(const char *path, struct eval *e, const struct session_args 
         rows ? json_lines_read(path, rows, &err) : octet_fail_memory(&err, "rows", 0);
     if (status == OCTET_OK && json_array_size(rows) == 0)
         status = octet_fail(&err, OCTET_EFORMAT, "%s: no rows", path);
-    if (status == OCTET_OK) status = seat_open(&e->seat, e->model, &options, &err);
+    if (status == OCTET_OK) status = seat_open(&e->seat, e->model, &options, NULL, &err);
     if (status == OCTET_OK) status = score_rows(e, rows, scores, &err);
     progress_close(&e->progress);
     seat_close(&e->seat);

@@ -64,6 +64,7 @@ static int serve(const struct lsp_args *args, const struct keys *keys) {
                  .n_ctx = args->n_ctx,
                  .kv_type = args->kv_type,
                  .n_seats = SEATS,
+                 .drafts = true,
                  .n_queue = QUEUE,
                  .cache_ram = (uint64_t)args->cache_mb * 1000000,
                  .cache_folder = args->cache_dir,

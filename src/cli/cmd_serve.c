@@ -21,6 +21,7 @@ struct serve_args {
     const char *host, *key_file, *cache_dir;
     int32_t port, n_ctx, kv_type, n_threads, n_seats, n_queue, cache_mb, cache_disk_mb;
     bool quiet, warm;
+    struct draft_args draft;
 };
 
 static const struct option_row rows[] = {
@@ -108,6 +109,7 @@ static int name_models(const struct serve_args *args, struct progress *progress,
                                           .cache_disk = (uint64_t)args->cache_disk_mb * 1000000,
                                           .warm = args->warm ? progress_step : NULL,
                                           .warm_user = progress};
+        models[i].drafts = options_draft(&args->draft, &models[i].draft, &models[i].draft_path);
         if (!name_model(args->models.items[i], &models[i], &names[i]))
             return output_error("out of memory");
         for (size_t k = 0; k < i; k++)
@@ -162,13 +164,15 @@ static int serve(const struct serve_args *args, const struct lane_options *model
 
 static int run(const struct command *command, int argc, char **argv) {
     struct serve_args args;
-    const struct option_group group = {"Options", rows, sizeof rows / sizeof *rows, &args,
-                                       &defaults, sizeof args};
+    const struct option_group groups[] = {
+        {"Options", rows, sizeof rows / sizeof *rows, &args, &defaults, sizeof args},
+        options_draft_group(&args.draft)};
+    const size_t n_groups = sizeof groups / sizeof *groups;
     struct arguments arguments;
     struct lane_options models[MAX_MODELS];
     char *names[MAX_MODELS] = {NULL};
     struct keys keys = {0};
-    int status = options_parse(command, &group, 1, argc, argv, 0, 0, &arguments);
+    int status = options_parse(command, groups, n_groups, argc, argv, 0, 0, &arguments);
     if (status != OPTIONS_RUN) return status;
     struct progress progress;
     progress_open(&progress, "reading weights", PROGRESS_BYTES);
@@ -180,7 +184,7 @@ static int run(const struct command *command, int argc, char **argv) {
     if (status == OPTIONS_RUN) status = serve(&args, models, &keys, &progress);
     for (size_t i = 0; i < MAX_MODELS; i++) mem_free(names[i]);
     keys_free(&keys);
-    options_free(&group, 1);
+    options_free(groups, n_groups);
     return status;
 }
 
@@ -190,7 +194,8 @@ const struct command cmd_serve = {
     "-m MODEL [-m MODEL ...]",
     "Serves models to editors, copilots and SDKs in the languages of OpenAI, Mistral, Anthropic, "
     "Ollama and llama.cpp, and fills holes in code with any model. Listens on this machine only "
-    "unless told otherwise; for TLS put a proxy in front. "
+    "unless told otherwise; for TLS put a proxy in front. A model that drafts must have the "
+    "vocabulary of all that are served. "
     "Ctrl-C or SIGTERM lets answers under way finish for ten seconds.",
     "  octet serve -m mistral-7b-instruct-v0.2.Q4_K_M.gguf\n"
     "  octet serve -m small=phi-2.gguf -m big=mixtral.gguf --port 8000\n"

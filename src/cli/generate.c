@@ -328,14 +328,12 @@ int generate_open_session(const struct session_args *args, struct octet_model *m
 int generate_open_drafter(const struct draft_args *args, const struct model_args *model_args,
                           struct octet_session *session, struct octet_model **draft_model,
                           struct octet_drafter **out) {
-    const bool by_ngram = strcmp(args->kind, "ngram") == 0;
-    struct octet_draft_options options = {NULL, args->max_tokens, by_ngram};
+    struct octet_draft_options options;
+    struct model_args other = *model_args;
     *draft_model = NULL;
     *out = NULL;
-    if (strcmp(args->kind, "off") == 0) return OPTIONS_RUN;
-    if (!by_ngram && strcmp(args->kind, "auto") != 0) {
-        struct model_args other = *model_args;
-        other.path = args->kind;
+    if (!options_draft(args, &options, &other.path)) return OPTIONS_RUN;
+    if (other.path != NULL) {
         const int status = options_open_model(&other, false, draft_model);
         if (status != OPTIONS_RUN) return status;
         options.model = *draft_model;

@@ -104,6 +104,14 @@ struct option_group options_draft_group(struct draft_args *target) {
                                  target,     &defaults,  sizeof defaults};
 }
 
+bool options_draft(const struct draft_args *args, struct octet_draft_options *out,
+                   const char **path) {
+    const bool by_ngram = strcmp(args->kind, "ngram") == 0;
+    *out = (struct octet_draft_options){NULL, args->max_tokens, by_ngram};
+    *path = by_ngram || strcmp(args->kind, "auto") == 0 ? NULL : args->kind;
+    return strcmp(args->kind, "off") != 0;
+}
+
 static int warm_model(struct octet_model *model) {
     struct progress progress;
     struct octet_err err;

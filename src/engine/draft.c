@@ -58,8 +58,7 @@ enum octet_status octet_drafter_open(struct octet_session *session,
     enum octet_status status = OCTET_OK;
     d->has_guesser = options->model != NULL;
     if (d->has_guesser)
-        status = guesser_open(&d->guesser, session_model(session), options->model,
-                              octet_session_n_ctx(session), err);
+        status = guesser_open(&d->guesser, session, options->model, err);
     if (status == OCTET_OK)
         *out = d;
     else
@@ -107,15 +106,27 @@ static enum octet_status follow(struct octet_drafter *d, const struct octet_span
     return OCTET_OK;
 }
 
+/* What was guessed for POSITION and computed; NULL: nothing. */
+static const int32_t *guess_at(const struct octet_drafter *d, size_t position) {
+    if (position < d->base || position - d->base >= d->guesses.n) return NULL;
+    return &d->guesses.ids[position - d->base];
+}
+
+bool octet_drafter_knows(const struct octet_drafter *d, const int32_t *tokens, size_t n_tokens) {
+    const size_t last = d->text.tokens.n;
+    const int32_t *const guess = n_tokens == last + 1 ? guess_at(d, last) : NULL;
+    return guess && *guess == tokens[last] && octet_session_logits_at(d->session, last) != NULL;
+}
+
 /* Whether the last token was guessed, and its logits are there. */
 static bool was_guessed(struct octet_drafter *d, bool is_next) {
     enum { WEIGHT = 8 };
     const size_t last = d->text.tokens.n - 1;
-    if (!is_next || last < d->base || last - d->base >= d->guesses.n) return false;
-    const size_t i = last - d->base;
-    const bool right = d->guesses.ids[i] == d->text.tokens.ids[last];
+    const int32_t *const guess = is_next ? guess_at(d, last) : NULL;
+    if (!guess) return false;
+    const bool right = *guess == d->text.tokens.ids[last];
     if (d->has_guesser) {
-        learn(&d->right[d->guesses.evidence[i]], right, WEIGHT);
+        learn(&d->right[d->guesses.evidence[last - d->base]], right, WEIGHT);
         learn(&d->hope, right, WEIGHT);
     }
     if (!right) return false;
@@ -178,10 +189,10 @@ static enum octet_status guess_by_model(struct octet_drafter *d, const struct ou
     const double rows = (double)outlook->n_rows;
     const size_t n = d->text.tokens.n;
     enum octet_status status = OCTET_OK;
-    bool fits = true, pays = true;
+    bool ready = true, pays = true;
     double right = 1;
-    for (size_t i = 0; i < most && fits && pays && status == OCTET_OK; i++) {
-        status = guesser_next(&d->guesser, d->text.tokens.ids, n + i, &fits, &d->guesses, err);
+    for (size_t i = 0; i < most && ready && pays && status == OCTET_OK; i++) {
+        status = guesser_next(&d->guesser, d->text.tokens.ids, n + i, &ready, &d->guesses, err);
         if (d->guesses.n > i) {
             right *= d->right[d->guesses.evidence[i]];
             if (plain > 0) d->spent += d->guesser.seconds_per_token / plain * rows;

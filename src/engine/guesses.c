@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/probe.h"
+#include "engine/session.h"
 
 void guess_by_match(const struct ngrams *g, struct match match, size_t most, struct guesses *out) {
     out->n = 0;
@@ -42,13 +43,15 @@ static enum octet_status check_vocabularies(const struct octet_model *target,
     return OCTET_OK;
 }
 
-enum octet_status guesser_open(struct guesser *guesser, const struct octet_model *target,
-                               struct octet_model *model, int32_t n_ctx, struct octet_err *err) {
+enum octet_status guesser_open(struct guesser *guesser, const struct octet_session *target,
+                               struct octet_model *model, struct octet_err *err) {
     struct octet_model_info info;
     struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
+    const int32_t n_ctx = octet_session_n_ctx(target);
     octet_model_get_info(model, &info);
     options.n_ctx = n_ctx < info.n_ctx_train ? n_ctx : info.n_ctx_train;
-    enum octet_status status = check_vocabularies(target, model, err);
+    options.progress = session_progress(target, &options.user);
+    enum octet_status status = check_vocabularies(session_model(target), model, err);
     if (status == OCTET_OK) status = octet_session_open(model, &options, &guesser->session, err);
     guesser->n_vocab = octet_n_tokens(model);
     return status;
@@ -67,12 +70,16 @@ static int32_t likeliest(const float *logits, size_t n, double *probability) {
     return (int32_t)best;
 }
 
-enum octet_status guesser_next(struct guesser *guesser, int32_t *ids, size_t n, bool *fits,
+enum octet_status guesser_next(struct guesser *guesser, int32_t *ids, size_t n, bool *ready,
                                struct guesses *out, struct octet_err *err) {
-    enum { WEIGHT = 8 };
-    *fits = n <= (size_t)octet_session_n_ctx(guesser->session);
-    if (!*fits) return OCTET_OK;
-    const bool is_single = octet_session_length(guesser->session) + 1 == n;
+    // A long text is read in pieces between the steps of others who wait for a token.
+    enum { WEIGHT = 8, PIECE = 128 };
+    *ready = n <= (size_t)octet_session_n_ctx(guesser->session);
+    if (!*ready) return OCTET_OK;
+    const size_t n_read = octet_session_reuse(guesser->session, ids, n);
+    *ready = n - n_read <= PIECE;
+    if (!*ready) return octet_session_sync(guesser->session, ids, n_read + PIECE, err);
+    const bool is_single = n_read + 1 == n;
     const double start = probe_seconds();
     const enum octet_status status = octet_session_sync(guesser->session, ids, n, err);
     if (status != OCTET_OK) return status;

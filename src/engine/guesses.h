@@ -23,12 +23,14 @@ struct guesser {
     size_t n_vocab;          // ids that both models have
     double seconds_per_token; // it takes; 0: unknown
 };
-enum octet_status guesser_open(struct guesser *guesser, const struct octet_model *target,
-                               struct octet_model *model, int32_t n_ctx, struct octet_err *err);
+/* For what TARGET holds; whoever can cancel its steps can cancel those of the model. */
+enum octet_status guesser_open(struct guesser *guesser, const struct octet_session *target,
+                               struct octet_model *model, struct octet_err *err);
 void guesser_close(struct guesser *guesser);
 /* Adds its likeliest token after IDS (n), which has room for one more: evidence is its probability
- * in sixteenths. *FITS false: its context is full. */
-enum octet_status guesser_next(struct guesser *guesser, int32_t *ids, size_t n, bool *fits,
+ * in sixteenths. *READY false: it added none, since its context is full, or since it had more of
+ * the text to read than goes into one call. */
+enum octet_status guesser_next(struct guesser *guesser, int32_t *ids, size_t n, bool *ready,
                                struct guesses *out, struct octet_err *err);
 
 #endif

@@ -508,6 +508,10 @@ const float *octet_session_logits_at(const struct octet_session *session, size_t
 }
 
 struct octet_model *session_model(const struct octet_session *session) { return session->model; }
+octet_progress_fn session_progress(const struct octet_session *session, void **user) {
+    *user = session->user;
+    return session->progress;
+}
 
 size_t octet_session_length(const struct octet_session *session) { return session->held.n; }
 int32_t octet_session_n_ctx(const struct octet_session *session) { return (int32_t)session->n_ctx; }

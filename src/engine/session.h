@@ -5,5 +5,7 @@
 #include "octet.h"
 
 struct octet_model *session_model(const struct octet_session *session);
+/* Who is asked whether a step goes on, or NULL. */
+octet_progress_fn session_progress(const struct octet_session *session, void **user);
 
 #endif

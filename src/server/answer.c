@@ -36,6 +36,7 @@ static void free_calls(struct choice *choice) {
         mem_free(choice->calls[i].arguments);
     }
     mem_free(choice->calls);
+    buffer_free(&choice->arguments);
     if (choice->reader) calls_free(choice->reader);
     mem_free(choice->reader);
 }
@@ -159,25 +160,54 @@ static void take_text(void *user, const char *text, size_t n_bytes) {
     }
 }
 
-static void take_call(void *user, const char *name, const char *arguments) {
+/* Whether calls are told before they are complete. */
+static bool in_pieces(const struct answer *answer) {
+    return answer->stream && answer->dialect->begin_call && !answer->whole_calls;
+}
+
+static void begin_call(void *user, const char *name) {
     struct choice *const choice = user;
-    struct answer *const answer = choice->answer;
-    struct tool_call call = {.name = mem_strdup(name, strlen(name)),
-                             .arguments = mem_strdup(arguments, strlen(arguments)),
-                             .n_before = choice->text.n};
-    if (choice->over || !call.name || !call.arguments ||
+    struct tool_call call = {.name = mem_strdup(name, strlen(name)), .n_before = choice->text.n};
+    if (choice->over || !call.name ||
         !mem_reserve((void **)&choice->calls, &choice->calls_cap, choice->n_calls + 1,
                      sizeof *choice->calls)) {
         mem_free(call.name);
-        mem_free(call.arguments);
         return;
     }
     tools_new_id(call.id);
     choice->calls[choice->n_calls++] = call;
-    if (answer->stream) answer->dialect->call(choice, &choice->calls[choice->n_calls - 1]);
-    if (choice->job->tools->parallel) return;
+    choice->in_call = true;
+    if (in_pieces(choice->answer))
+        choice->answer->dialect->begin_call(choice, &choice->calls[choice->n_calls - 1]);
+}
+
+static void take_arguments(void *user, const char *text, size_t n_bytes) {
+    struct choice *const choice = user;
+    if (!choice->in_call) return;
+    if (!buffer_append(&choice->arguments, text, n_bytes)) job_cancel(choice->job);
+    if (in_pieces(choice->answer)) choice->answer->dialect->arguments(choice, text, n_bytes);
+}
+
+static void end_call(void *user, bool complete) {
+    struct choice *const choice = user;
+    const struct answer *const answer = choice->answer;
+    if (!choice->in_call) return;
+    struct tool_call *const call = &choice->calls[choice->n_calls - 1];
+    call->arguments = choice->arguments.bytes;
+    choice->arguments = (struct buffer){NULL, 0, 0};
+    choice->in_call = false;
+    choice->n_broken += !complete;
+    if (in_pieces(answer) && answer->dialect->end_call) answer->dialect->end_call(choice, call);
+    if (answer->stream && !in_pieces(answer)) answer->dialect->call(choice, call);
+    if (choice->job->tools->parallel || !complete) return;
     choice->over = true; // after the only call that is wanted nothing counts
     job_suffices(choice->job);
+}
+
+static void take_call(void *user, const char *name, const char *arguments) {
+    begin_call(user, name);
+    take_arguments(user, arguments, strlen(arguments));
+    end_call(user, true);
 }
 
 static void on_text(struct job *job, const char *text, size_t n_bytes) {
@@ -189,7 +219,7 @@ static void on_text(struct job *job, const char *text, size_t n_bytes) {
 }
 
 bool answer_calls(const struct choice *choice) {
-    return choice->n_calls > 0 && (choice->finish == FINISH_STOP || choice->over);
+    return choice->n_calls > choice->n_broken && (choice->finish == FINISH_STOP || choice->over);
 }
 
 static void on_done(struct job *job) {
@@ -203,6 +233,8 @@ static void on_done(struct job *job) {
     choice->finish = job->finish;
     snprintf(choice->stopped_by, sizeof choice->stopped_by, "%s", job->stopped_by);
     answer->generated_tokens += job->n_generated;
+    answer->drafted_tokens += job->n_drafted;
+    answer->accepted_tokens += job->n_accepted;
     if (choice->index % answer->n_samples == 0) answer->cached_tokens += job->n_cached;
     if (choice->index == 0) {
         answer->submitted = job->submitted;
@@ -249,6 +281,11 @@ static bool add_reader(struct choice *choice) {
                                            .on_text = take_text,
                                            .on_call = take_call,
                                            .user = choice};
+    if (in_pieces(choice->answer)) {
+        choice->reader->on_begin = begin_call;
+        choice->reader->on_arguments = take_arguments;
+        choice->reader->on_end = end_call;
+    }
     return true;
 }
 
@@ -334,9 +371,14 @@ json_t *answer_timings(const struct answer *r) {
     const double prefill = answer_prefill_s(r), decode = answer_decode_s(r);
     const double n_prompt = (double)(r->prompt_tokens - r->cached_tokens);
     const double n = (double)r->generated_tokens;
-    return json_pack("{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n",
-                     (json_int_t)r->cached_tokens, "prompt_n", (json_int_t)n_prompt, "prompt_ms",
-                     1e3 * prefill, "prompt_per_second", rate(n_prompt, prefill), "predicted_n",
-                     (json_int_t)n, "predicted_ms", 1e3 * decode, "predicted_per_second",
-                     rate(n, decode));
+    json_t *const out = json_pack(
+        "{s:I, s:I, s:f, s:f, s:I, s:f, s:f}", "cache_n", (json_int_t)r->cached_tokens, "prompt_n",
+        (json_int_t)n_prompt, "prompt_ms", 1e3 * prefill, "prompt_per_second",
+        rate(n_prompt, prefill), "predicted_n", (json_int_t)n, "predicted_ms", 1e3 * decode,
+        "predicted_per_second", rate(n, decode));
+    if (r->drafted_tokens > 0) {
+        json_object_set_new(out, "draft_n", json_integer((json_int_t)r->drafted_tokens));
+        json_object_set_new(out, "draft_n_accepted", json_integer((json_int_t)r->accepted_tokens));
+    }
+    return out;
 }

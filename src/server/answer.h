@@ -20,7 +20,7 @@ struct answer;
 /* A call of a tool. */
 struct tool_call {
     char id[10];
-    char *name, *arguments; // JSON, an object
+    char *name, *arguments; // JSON, an object; NULL: they are still to come
     size_t n_before;        // bytes of the choice's text that came before it
 };
 
@@ -41,6 +41,9 @@ struct choice {
     struct call_reader *reader; // or NULL; owned
     struct tool_call *calls;    // (n_calls) found in the text, which does not hold them
     size_t n_calls, calls_cap;
+    size_t n_broken;         // of these, that are not complete
+    struct buffer arguments; // of a call under way
+    bool in_call;            // there is one
     enum finish finish;
     char stopped_by[64]; // a stop string, or ""
 };
@@ -52,7 +55,10 @@ struct dialect {
     json_t *(*whole)(struct answer *answer);                                  // not streamed
     void (*begin)(struct answer *answer);                                     // or NULL
     void (*text)(struct choice *choice, const char *text, size_t n_bytes); // a piece
-    void (*call)(struct choice *choice, const struct tool_call *call); // a whole one
+    void (*call)(struct choice *choice, const struct tool_call *call); // a whole one, or:
+    void (*begin_call)(struct choice *choice, const struct tool_call *call);
+    void (*arguments)(struct choice *choice, const char *text, size_t n_bytes); // a piece
+    void (*end_call)(struct choice *choice, const struct tool_call *call);      // or NULL
     void (*done)(struct choice *choice);                                    // of one choice
     void (*end)(struct answer *answer);                                       // of all
     void (*fail)(struct answer *answer, const char *text); // after the stream began
@@ -71,8 +77,10 @@ struct answer {
     size_t n_samples; // choices per prompt, one after the other
     /* Sums over the prompts, and over the choices that ended. */
     size_t prompt_tokens, cached_tokens, generated_tokens;
+    size_t drafted_tokens, accepted_tokens; // see job.n_drafted
     double submitted, started, first, ended; // of the first choice
     struct octet_err err;                    // of a choice that failed
+    bool whole_calls;                        // the client knows no others
     bool include_usage, chat;                // the dialect's own, as what follows
     json_t *extra;                           // or NULL
     size_t n_events, n_parts;                // that were sent; begun

@@ -140,12 +140,18 @@ static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
     send_delta(c->answer, "text_delta", "text", json_stringn(text, n_bytes));
 }
 
-static void stream_call(struct choice *c, const struct tool_call *call) {
-    struct answer *const a = c->answer;
-    if (a->in_text) stop_block(a);
-    start_block(a, call_block(call, json_object()));
-    send_delta(a, "input_json_delta", "partial_json", json_string(call->arguments));
-    stop_block(a);
+static void begin_call(struct choice *c, const struct tool_call *call) {
+    if (c->answer->in_text) stop_block(c->answer);
+    start_block(c->answer, call_block(call, json_object()));
+}
+
+static void stream_arguments(struct choice *c, const char *text, size_t n_bytes) {
+    send_delta(c->answer, "input_json_delta", "partial_json", json_stringn(text, n_bytes));
+}
+
+static void end_call(struct choice *c, const struct tool_call *call) {
+    (void)call;
+    stop_block(c->answer);
 }
 
 static void stream_done(struct choice *c) {
@@ -171,7 +177,9 @@ static const struct dialect dialect = {
     .whole = whole,
     .begin = stream_begin,
     .text = stream_text,
-    .call = stream_call,
+    .begin_call = begin_call,
+    .arguments = stream_arguments,
+    .end_call = end_call,
     .done = stream_done,
     .end = stream_end,
     .fail = stream_fail,

@@ -128,6 +128,16 @@ static void tell_value(struct call_reader *r, const json_t *value) {
     tell_call(r, json_string_value(json_object_get(call, "name")), arguments_of(call));
 }
 
+/* Calls of a list, the first of which were told, that are left. */
+static void tell_others(struct call_reader *r, const char *text, size_t n) {
+    json_t *const value = json_loadb(text, n, 0, NULL);
+    for (size_t i = r->n_told; i < json_array_size(value); i++) {
+        const json_t *const item = json_array_get(value, i);
+        if (is_call(r, item)) tell_value(r, item);
+    }
+    json_decref(value);
+}
+
 /* Tells the calls that the N bytes at TEXT are; false: they are something else. */
 static bool take_value(struct call_reader *r, const char *text, size_t n) {
     json_t *const value = json_loadb(text, n, 0, NULL);
@@ -290,6 +300,55 @@ static bool read_head(struct call_reader *r) {
     r->n_head = n;
     r->scanned = r->depth = 0;
     r->in_string = r->escaped = false;
+    r->scans = r->on_begin != NULL;
+    r->n_told = r->told_to = 0;
+    call_scan_start(&r->scan, r->name);
+    return true;
+}
+
+/* ---- Arguments, as they come ----------------------------------------------------------------- */
+
+static void tell_arguments(struct call_reader *r, size_t to) {
+    if (to > r->told_to)
+        r->on_arguments(r->user, held(r) + r->n_head + r->told_to, to - r->told_to);
+    r->told_to = to;
+}
+
+static void begin_call(struct call_reader *r, size_t at) {
+    // One that comes after others is told after them.
+    if (r->n_told < r->scan.n_items || !is_known(r, r->scan.name)) return;
+    r->on_begin(r->user, r->scan.name);
+    r->telling = true;
+    r->told_to = at;
+}
+
+static void end_call(struct call_reader *r, size_t to, bool complete) {
+    tell_arguments(r, to);
+    r->on_end(r->user, complete);
+    r->telling = false;
+    r->n_told++;
+    r->n_calls++;
+}
+
+/* The value ends before byte AT, though calls of it were told. */
+static bool break_off(struct call_reader *r, size_t at) {
+    r->phase = r->telling ? CALL_TEXT : CALL_TAIL;
+    if (r->telling) end_call(r, at, false);
+    r->at += r->n_head + at;
+    r->told_text = true;
+    return true;
+}
+
+/* Takes byte AT of the value; false: it was broken off. */
+static bool follow(struct call_reader *r, size_t at) {
+    switch (call_scan_push(&r->scan, held(r) + r->n_head, at)) {
+    case CALL_BEGINS: begin_call(r, at); return true;
+    case CALL_ENDS:
+        if (r->telling) end_call(r, at + 1, true);
+        return true;
+    case CALL_BREAKS: r->scans = false; return !r->telling && r->n_told == 0;
+    case CALL_GOES_ON: break;
+    }
     return true;
 }
 
@@ -308,12 +367,15 @@ static bool scan(struct call_reader *r, char c) {
 
 static bool read_value(struct call_reader *r) {
     while (r->n_head + r->scanned < n_held(r)) {
+        if (r->scans && !follow(r, r->scanned)) return break_off(r, r->scanned);
         if (!scan(r, held(r)[r->n_head + r->scanned++])) continue;
-        if (!take_value(r, held(r) + r->n_head, r->scanned)) return give_up(r);
+        if (r->n_told > 0) tell_others(r, held(r) + r->n_head, r->scanned);
+        else if (!take_value(r, held(r) + r->n_head, r->scanned)) return give_up(r);
         r->at += r->n_head + r->scanned;
         r->phase = CALL_TAIL;
         return true;
     }
+    if (r->telling) tell_arguments(r, r->scanned);
     return false;
 }
 
@@ -359,7 +421,9 @@ bool calls_finish(struct call_reader *reader) {
     if (!buffer_append(&reader->held, "", 0)) return false;
     read_held(reader);
     while (reader->phase != CALL_TEXT) { // a call that has no end
+        const bool told = reader->phase == CALL_VALUE && (reader->telling || reader->n_told > 0);
         if (reader->phase == CALL_TAIL) reader->phase = CALL_TEXT;
+        else if (told) break_off(reader, reader->scanned);
         else give_up(reader);
         read_held(reader);
     }

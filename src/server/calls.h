@@ -4,13 +4,17 @@
  * `[TOOL_CALLS]name{...}` (Mistral), `<tool_call>{...}</tool_call>` (Hermes, Qwen), bare JSON with
  * "parameters", also behind `<|python_tag|>` (Llama), JSON in a fence. A call is told when it is
  * complete and names a tool that there is; what only looks like one is text, and nothing of it is
- * lost. What is told does not depend on how the text was cut into pieces. */
+ * lost. What is told does not depend on how the text was cut into pieces.
+ *
+ * Who wants it sooner is told of a call when its arguments begin, and of these as they come, where
+ * the name stands before them. Should such a call break off, what was told stays told. */
 #ifndef OCTET_SERVER_CALLS_H
 #define OCTET_SERVER_CALLS_H
 
 #include <jansson.h>
 
 #include "base/buffer.h"
+#include "server/call_scan.h"
 
 enum call_form { CALLS_TAGGED, CALLS_MISTRAL, CALLS_PYTHON, CALLS_BARE, N_CALL_FORMS };
 
@@ -29,6 +33,10 @@ struct call_reader {
     enum call_form begun_form; // in this form
     void (*on_text)(void *user, const char *text, size_t n_bytes);
     void (*on_call)(void *user, const char *name, const char *arguments); // a JSON object, as text
+    /* All NULL, or what is told instead of a whole call where that is possible. */
+    void (*on_begin)(void *user, const char *name);
+    void (*on_arguments)(void *user, const char *text, size_t n_bytes); // more of them
+    void (*on_end)(void *user, bool complete);                          // false: it broke off
     void *user;
 
     /* ---- The reader's ------------------------------------------------------------------------ */
@@ -43,7 +51,11 @@ struct call_reader {
                                    // stands before the value
     size_t scanned, depth;         // bytes of the value, brackets that are open there
     bool in_string, escaped;
-    char name[129]; // that stands before the value, or ""
+    char name[CALL_NAME_BYTES]; // that stands before the value, or ""
+    struct call_scan scan;      // of the value, with on_begin
+    bool scans;                 // it is still of use
+    bool telling;               // a call has begun
+    size_t n_told, told_to;     // calls of the value that were told; bytes of it
 };
 
 bool calls_push(struct call_reader *reader, const char *text, size_t n_bytes); // false: no memory

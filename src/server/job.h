@@ -71,6 +71,7 @@ struct job {
     size_t n_tokens, tokens_cap;
     size_t n_generated; // tokens, the end token not counted
     size_t n_cached;    // of the prompt, not computed for this job
+    size_t n_drafted, n_accepted; // tokens guessed and computed ahead; of these, found right
     double submitted, started, first, ended; // probe_seconds, 0: not yet
 
     /* ---- The lane's -------------------------------------------------------------------------- */

@@ -27,13 +27,14 @@ struct lane {
     struct lane_options options;
     struct mailbox *mail;
     char *name;
-    struct octet_model *model;
+    struct octet_model *model, *draft_model; // the latter may be NULL
     struct octet_cache *cache;
     int32_t n_ctx;
     size_t longest_token; // bytes
     time_t modified;
     struct seat *seats;              // (n_seats)
     struct octet_session **sessions; // (n_seats) of the step
+    struct octet_drafter **drafters; // (n_seats) theirs, all or none NULL
     struct octet_span *spans;        // (n_seats)
     struct seat **stepping;          // (n_seats) whose they are
     size_t n_seats;
@@ -118,6 +119,8 @@ static void end_job(struct lane *lane, struct job *job, enum finish finish) {
     s->n_cancelled += job->finish == FINISH_GONE;
     s->n_failed += job->finish == FINISH_ERROR;
     s->generated_tokens += job->n_generated;
+    s->drafted_tokens += job->n_drafted;
+    s->accepted_tokens += job->n_accepted;
     job->unread.ended = true;
     post(lane, job);
     pthread_mutex_unlock(&lane->lock);
@@ -125,6 +128,7 @@ static void end_job(struct lane *lane, struct job *job, enum finish finish) {
 
 static void leave_seat(struct lane *lane, struct seat *seat, enum finish finish) {
     struct job *const job = seat->job;
+    seat_count_drafts(seat);
     seat->job = NULL;
     seat->ready = false;
     seat->used = probe_seconds();
@@ -304,6 +308,7 @@ static size_t plan_step(struct lane *lane, bool *decodes) {
             rows -= end - from < rows ? end - from : rows;
         }
         lane->sessions[n] = seat->session;
+        lane->drafters[n] = seat->drafter;
         lane->spans[n] = (struct octet_span){seat->tokens.ids, end, 1};
         lane->stepping[n++] = seat;
     }
@@ -311,8 +316,7 @@ static size_t plan_step(struct lane *lane, bool *decodes) {
 }
 
 static void note_computed(struct lane *lane, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        lane->stepping[i]->n_computed = octet_session_length(lane->sessions[i]);
+    for (size_t i = 0; i < n; i++) seat_note(lane->stepping[i], lane->spans[i].n);
 }
 
 static void mark_ready(struct lane *lane, size_t n) {
@@ -324,8 +328,7 @@ static void mark_ready(struct lane *lane, size_t n) {
 static void step_alone(struct lane *lane, size_t n) {
     for (size_t i = 0; i < n; i++) {
         struct octet_err err;
-        const enum octet_status status = octet_session_sync(
-            lane->sessions[i], lane->spans[i].tokens, lane->spans[i].n, &err);
+        const enum octet_status status = seat_sync(lane->stepping[i], lane->spans[i].n, &err);
         if (status == OCTET_ECANCELLED) return;
         if (status == OCTET_OK)
             lane->stepping[i]->ready = lane->spans[i].n == lane->stepping[i]->tokens.n;
@@ -334,13 +337,18 @@ static void step_alone(struct lane *lane, size_t n) {
     }
 }
 
+static enum octet_status step_together(struct lane *lane, size_t n, struct octet_err *err) {
+    return lane->options.drafts ? octet_drafters_sync(lane->drafters, lane->spans, n, err)
+                                : octet_sessions_sync(lane->sessions, lane->spans, n, err);
+}
+
 static void step(struct lane *lane) {
     bool decodes;
     const double begun = probe_seconds();
     const size_t n = plan_step(lane, &decodes);
     struct octet_err err;
     if (n == 0) return;
-    const enum octet_status status = octet_sessions_sync(lane->sessions, lane->spans, n, &err);
+    const enum octet_status status = step_together(lane, n, &err);
     if (status == OCTET_OK)
         mark_ready(lane, n);
     else if (status != OCTET_ECANCELLED)
@@ -401,13 +409,22 @@ static void pick(struct lane *lane, struct seat *seat) {
     }
 }
 
+/* Picks a token, and as many more as were guessed. */
+static void pick_all(struct lane *lane, struct seat *seat) {
+    while (seat->job && seat->ready && !atomic_load(&seat->job->cancelled)) {
+        struct octet_err err;
+        pick(lane, seat);
+        const enum octet_status status = seat->job ? seat_follow_guess(seat, &err) : OCTET_OK;
+        if (status != OCTET_OK) fail_seat(lane, seat, status, &err);
+    }
+}
+
 static void *run(void *arg) {
     struct lane *const lane = arg;
     while (seat_jobs(lane)) {
         drop_unwanted(lane);
         step(lane);
-        for (size_t i = 0; i < lane->n_seats; i++)
-            if (lane->seats[i].job && lane->seats[i].ready) pick(lane, &lane->seats[i]);
+        for (size_t i = 0; i < lane->n_seats; i++) pick_all(lane, &lane->seats[i]);
         for (size_t i = 0; i < lane->n_seats; i++)
             if (lane->seats[i].job && lane->seats[i].job->vectors)
                 step_vectors(lane, &lane->seats[i]);
@@ -444,9 +461,10 @@ static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
     const size_t n = (size_t)lane->options.n_seats;
     lane->seats = mem_array(n, sizeof *lane->seats);
     lane->sessions = mem_array(n, sizeof *lane->sessions);
+    lane->drafters = mem_array(n, sizeof *lane->drafters);
     lane->spans = mem_array(n, sizeof *lane->spans);
     lane->stepping = mem_array(n, sizeof *lane->stepping);
-    if (!lane->seats || !lane->sessions || !lane->spans || !lane->stepping)
+    if (!lane->seats || !lane->sessions || !lane->drafters || !lane->spans || !lane->stepping)
         return octet_fail_memory(err, "seats", n * sizeof *lane->seats);
     struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
     options.n_ctx = lane->options.n_ctx;
@@ -458,11 +476,14 @@ static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
                                                       .disk_bytes = lane->options.cache_disk};
     enum octet_status status = octet_cache_open(lane->model, &cache_options, &lane->cache, err);
     options.cache = lane->cache;
+    lane->options.draft.model = lane->draft_model;
+    const struct octet_draft_options *const draft =
+        lane->options.drafts ? &lane->options.draft : NULL;
     for (size_t i = 0; i < n && status == OCTET_OK; i++) {
         options.user = &lane->seats[i];
-        status = seat_open(&lane->seats[i], lane->model, &options, err);
+        status = seat_open(&lane->seats[i], lane->model, &options, draft, err);
         lane->seats[i].stopping = &lane->stopping;
-        if (status == OCTET_OK) lane->n_seats++;
+        lane->n_seats++;
     }
     if (status == OCTET_OK) lane->n_ctx = octet_session_n_ctx(lane->seats[0].session);
     return status;
@@ -483,6 +504,16 @@ static enum octet_status warm_weights(struct lane *lane, struct octet_err *err) 
     return status == OCTET_ECANCELLED ? OCTET_OK : status;
 }
 
+static enum octet_status open_models(struct lane *lane, struct octet_err *err) {
+    const struct lane_options *const o = &lane->options;
+    const struct octet_model_options model_options = {.n_threads = o->n_threads};
+    enum octet_status status = octet_model_open(o->path, &model_options, &lane->model, err);
+    if (status == OCTET_OK && o->drafts && o->draft_path)
+        status = octet_model_open(o->draft_path, &model_options, &lane->draft_model, err);
+    if (status == OCTET_OK) status = warm_weights(lane, err);
+    return status;
+}
+
 enum octet_status lane_open(const struct lane_options *options, struct mailbox *mail,
                             struct lane **out, struct octet_err *err) {
     *out = NULL;
@@ -496,11 +527,8 @@ enum octet_status lane_open(const struct lane_options *options, struct mailbox *
     struct stat file;
     if (stat(options->path, &file) == 0) lane->modified = file.st_mtime;
     lane->name = mem_strdup(options->name, strlen(options->name));
-    const struct octet_model_options model_options = {.n_threads = options->n_threads};
     enum octet_status status =
-        lane->name ? octet_model_open(options->path, &model_options, &lane->model, err)
-                   : octet_fail_memory(err, "a name", 0);
-    if (status == OCTET_OK) status = warm_weights(lane, err);
+        lane->name ? open_models(lane, err) : octet_fail_memory(err, "a name", 0);
     if (status == OCTET_OK) status = open_seats(lane, err);
     if (status == OCTET_OK) lane->longest_token = longest_token(lane->model);
     if (status == OCTET_OK) {
@@ -529,10 +557,12 @@ void lane_close(struct lane *lane) {
     for (size_t i = 0; i < lane->n_seats; i++) seat_close(&lane->seats[i]);
     mem_free(lane->seats);
     mem_free(lane->sessions);
+    mem_free(lane->drafters);
     mem_free(lane->spans);
     mem_free(lane->stepping);
     octet_cache_close(lane->cache);
     grammars_close(&lane->grammars);
+    octet_model_close(lane->draft_model);
     octet_model_close(lane->model);
     pthread_cond_destroy(&lane->wake);
     pthread_mutex_destroy(&lane->lock);

@@ -1,7 +1,8 @@
 /* A model at work: one thread that computes the next token of all its jobs in common steps. New
  * jobs join at the next step; long prompts are computed in pieces between the steps of the others,
  * so that nobody stands still. What one prompt has computed, others that begin alike take over from
- * the prefix cache, and prompts that begin alike at the same time are computed once. */
+ * the prefix cache, and prompts that begin alike at the same time are computed once. While that
+ * pays, what follows is guessed and the guesses are checked in the same steps. */
 #ifndef OCTET_SERVER_LANE_H
 #define OCTET_SERVER_LANE_H
 
@@ -22,6 +23,9 @@ struct lane_options {
     uint64_t cache_ram;    // bytes of the prefix cache
     const char *cache_folder; // keeps it between runs; NULL: nothing does
     uint64_t cache_disk;      // bytes there
+    bool drafts;                      // guesses ahead
+    struct octet_draft_options draft; // how; its model is what DRAFT_PATH names
+    const char *draft_path;           // NULL: guesses come from the text
     octet_progress_fn warm;   // told while weights are read at the start; NULL: they are not
     void *warm_user;
 };
@@ -43,6 +47,7 @@ struct lane_times {
 struct lane_stats {
     uint64_t n_jobs, n_cancelled, n_failed, n_refused;
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
+    uint64_t drafted_tokens, accepted_tokens; // see job.n_drafted
     double prefill_s, decode_s; // of steps; those that do both count as decoding
     size_t n_active, n_waiting;
     struct octet_cache_info cache;

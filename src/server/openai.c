@@ -23,9 +23,9 @@ static json_t *finish_json(const struct choice *c) {
     return c->finish == FINISH_LENGTH ? json_string("length") : json_null();
 }
 
-static json_t *call_json(const struct tool_call *call) {
+static json_t *call_json(const struct tool_call *call, const char *arguments) {
     return json_pack("{s:s, s:s, s:{s:s, s:s}}", "id", call->id, "type", "function", "function",
-                     "name", call->name, "arguments", call->arguments);
+                     "name", call->name, "arguments", arguments);
 }
 
 static json_t *usage_json(const struct answer *r) {
@@ -85,11 +85,21 @@ static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
     send_chunk(c, c->answer->chat ? json_pack("{s:o}", "content", json) : json);
 }
 
-/* In one piece, as the calls of a piece must be valid as they stand for some clients. */
+static void send_call(struct choice *c, json_t *call) {
+    json_object_set_new(call, "index", json_integer((json_int_t)c->n_calls - 1));
+    send_chunk(c, json_pack("{s:[o]}", "tool_calls", call));
+}
+
 static void stream_call(struct choice *c, const struct tool_call *call) {
-    json_t *const json = call_json(call);
-    json_object_set_new(json, "index", json_integer((json_int_t)c->n_calls - 1));
-    send_chunk(c, json_pack("{s:[o]}", "tool_calls", json));
+    send_call(c, call_json(call, call->arguments));
+}
+
+static void begin_call(struct choice *c, const struct tool_call *call) {
+    send_call(c, call_json(call, ""));
+}
+
+static void stream_arguments(struct choice *c, const char *text, size_t n_bytes) {
+    send_call(c, json_pack("{s:{s:o}}", "function", "arguments", json_stringn(text, n_bytes)));
 }
 
 static void stream_done(struct choice *c) {
@@ -118,7 +128,8 @@ static json_t *message_json(const struct choice *c) {
     json_t *const json =
         json_pack("{s:s, s:s?, s:n}", "role", "assistant", "content", text, "refusal");
     json_t *const calls = c->n_calls > 0 ? json_array() : NULL;
-    for (size_t i = 0; i < c->n_calls; i++) json_array_append_new(calls, call_json(&c->calls[i]));
+    for (size_t i = 0; i < c->n_calls; i++)
+        json_array_append_new(calls, call_json(&c->calls[i], c->calls[i].arguments));
     if (calls) json_object_set_new(json, "tool_calls", calls);
     return json;
 }
@@ -163,6 +174,8 @@ static const struct dialect dialect = {
     .begin = stream_begin,
     .text = stream_text,
     .call = stream_call,
+    .begin_call = begin_call,
+    .arguments = stream_arguments,
     .done = stream_done,
     .end = stream_end,
     .fail = stream_fail,
@@ -208,6 +221,9 @@ static void post_chat(void *user, struct exchange *exchange) {
     }
     if (answer) {
         answer->chat = true;
+        // Mistral's clients take each call that comes for a whole one.
+        const char *const client = exchange_header(exchange, "User-Agent");
+        answer->whole_calls = client && strcasestr(client, "mistral");
         read_stream(&body, answer);
     }
     answer_or_refuse(answer, exchange, &body);

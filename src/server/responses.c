@@ -166,17 +166,24 @@ static void stream_text(struct choice *c, const char *text, size_t n_bytes) {
     send_text(c->answer, "response.output_text.delta", "delta", json_stringn(text, n_bytes));
 }
 
-static void stream_call(struct choice *c, const struct tool_call *call) {
+static void begin_call(struct choice *c, const struct tool_call *call) {
     struct answer *const a = c->answer;
     end_text(c);
     const size_t index = a->n_parts++;
     send_item(a, "response.output_item.added", call_item(a, index, call, "in_progress", ""));
-    send_of_item(a, "response.function_call_arguments.delta", "fc", "delta",
-                 json_string(call->arguments));
+}
+
+static void stream_arguments(struct choice *c, const char *text, size_t n_bytes) {
+    send_of_item(c->answer, "response.function_call_arguments.delta", "fc", "delta",
+                 json_stringn(text, n_bytes));
+}
+
+static void end_call(struct choice *c, const struct tool_call *call) {
+    struct answer *const a = c->answer;
     send_of_item(a, "response.function_call_arguments.done", "fc", "arguments",
                  json_string(call->arguments));
     send_item(a, "response.output_item.done",
-              call_item(a, index, call, "completed", call->arguments));
+              call_item(a, a->n_parts - 1, call, "completed", call->arguments));
 }
 
 static void stream_done(struct choice *c) {
@@ -201,7 +208,9 @@ static const struct dialect dialect = {
     .whole = whole,
     .begin = stream_begin,
     .text = stream_text,
-    .call = stream_call,
+    .begin_call = begin_call,
+    .arguments = stream_arguments,
+    .end_call = end_call,
     .done = stream_done,
     .end = stream_end,
     .fail = stream_fail,

@@ -9,12 +9,17 @@
 #include "base/status.h"
 
 enum octet_status seat_open(struct seat *seat, struct octet_model *model,
-                            const struct octet_session_options *options, struct octet_err *err) {
+                            const struct octet_session_options *options,
+                            const struct octet_draft_options *draft, struct octet_err *err) {
     *seat = (struct seat){0};
-    return octet_session_open(model, options, &seat->session, err);
+    enum octet_status status = octet_session_open(model, options, &seat->session, err);
+    if (status == OCTET_OK && draft)
+        status = octet_drafter_open(seat->session, draft, &seat->drafter, err);
+    return status;
 }
 
 void seat_close(struct seat *seat) {
+    octet_drafter_close(seat->drafter);
     octet_session_close(seat->session);
     octet_sampler_close(seat->sampler);
     octet_tokens_free(&seat->tokens);
@@ -89,8 +94,39 @@ enum octet_status seat_take(struct seat *seat, const struct octet_model *model, 
     if (!buffer_append(&seat->text, "", 0)) return octet_fail_memory(err, "an answer", 1);
     seat->n_computed = 0;
     if (!job->vectors) seat_reuse(seat);
+    if (seat->drafter) octet_drafter_get_stats(seat->drafter, &seat->drafts_before);
     job->started = probe_seconds();
     return job->vectors ? OCTET_OK : open_sampler(seat, model, err);
+}
+
+/* ---- Computing ------------------------------------------------------------------------------- */
+
+enum octet_status seat_sync(struct seat *seat, size_t n, struct octet_err *err) {
+    return seat->drafter ? octet_drafter_sync(seat->drafter, seat->tokens.ids, n, err)
+                         : octet_session_sync(seat->session, seat->tokens.ids, n, err);
+}
+
+void seat_note(struct seat *seat, size_t n) {
+    const size_t n_held = octet_session_length(seat->session); // guesses may follow the tokens
+    seat->n_computed = n_held < n ? n_held : n;
+}
+
+enum octet_status seat_follow_guess(struct seat *seat, struct octet_err *err) {
+    const size_t n = seat->tokens.n;
+    if (!seat->drafter || !octet_drafter_knows(seat->drafter, seat->tokens.ids, n))
+        return OCTET_OK;
+    const enum octet_status status = seat_sync(seat, n, err);
+    seat_note(seat, n);
+    seat->ready = status == OCTET_OK;
+    return status;
+}
+
+void seat_count_drafts(struct seat *seat) {
+    if (!seat->drafter) return;
+    struct octet_draft_stats now;
+    octet_drafter_get_stats(seat->drafter, &now);
+    seat->job->n_drafted = (size_t)(now.drafted - seat->drafts_before.drafted);
+    seat->job->n_accepted = (size_t)(now.accepted - seat->drafts_before.accepted);
 }
 
 /* ---- Chances --------------------------------------------------------------------------------- */
@@ -257,7 +293,7 @@ enum octet_status seat_pick(struct seat *seat, const struct octet_model *model, 
         return OCTET_OK;
     }
     int32_t id;
-    const float *const logits = octet_session_logits(seat->session);
+    const float *const logits = octet_session_logits_at(seat->session, seat->tokens.n - 1);
     enum octet_status status = octet_sampler_pick(seat->sampler, logits, &id, err);
     if (status != OCTET_OK) return status;
     if (job->first == 0) job->first = probe_seconds();

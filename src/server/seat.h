@@ -7,6 +7,8 @@
 
 struct seat {
     struct octet_session *session;
+    struct octet_drafter *drafter;         // the session's; NULL: none
+    struct octet_draft_stats drafts_before; // of the job
     struct octet_tokens tokens; // of the job, or of the last one
     struct job *job;            // NULL: free
     size_t n_prompt;
@@ -21,8 +23,10 @@ struct seat {
     const atomic_bool *stopping; // the lane's
 };
 
+/* DRAFT: how it guesses ahead; NULL: not at all. */
 enum octet_status seat_open(struct seat *seat, struct octet_model *model,
-                            const struct octet_session_options *options, struct octet_err *err);
+                            const struct octet_session_options *options,
+                            const struct octet_draft_options *draft, struct octet_err *err);
 void seat_close(struct seat *seat);
 
 /* Tokens at the beginning of PROMPT that need not be computed. */
@@ -35,13 +39,22 @@ size_t seat_reuse(struct seat *seat);
 enum octet_status seat_take(struct seat *seat, const struct octet_model *model, struct job *job,
                             struct octet_err *err);
 
+/* Computes the first N of TOKENS, alone. */
+enum octet_status seat_sync(struct seat *seat, size_t n, struct octet_err *err);
+/* Takes note of what was computed on the way to the first N of TOKENS. */
+void seat_note(struct seat *seat, size_t n);
+/* Makes the seat ready without a step if its last token was guessed. */
+enum octet_status seat_follow_guess(struct seat *seat, struct octet_err *err);
+/* Tells the job how many tokens were guessed for it so far. */
+void seat_count_drafts(struct seat *seat);
+
 /* Computes the whole prompt at once, with the chances of each of its tokens: *REPORTS (n_prompt),
  * the caller's. The seat is ready then. */
 enum octet_status seat_score(struct seat *seat, const struct octet_model *model,
                              struct token_report **reports, struct octet_err *err);
 
-/* Picks the next token from the session's logits, and tells what may be told of its text. The job's
- * finish is set when it was the last one. Called after READY. */
+/* Picks the next token from the logits of the last one, and tells what may be told of its text. The
+ * job's finish is set when it was the last one. Called after READY. */
 struct told {
     const char *text; // within the seat's text
     size_t n_bytes;

@@ -63,6 +63,8 @@ static double n_refused(const struct lane_stats *s) { return (double)s->n_refuse
 static double n_prompt(const struct lane_stats *s) { return (double)s->prompt_tokens; }
 static double n_cached(const struct lane_stats *s) { return (double)s->cached_tokens; }
 static double n_generated(const struct lane_stats *s) { return (double)s->generated_tokens; }
+static double n_drafted(const struct lane_stats *s) { return (double)s->drafted_tokens; }
+static double n_accepted(const struct lane_stats *s) { return (double)s->accepted_tokens; }
 static double prefill_s(const struct lane_stats *s) { return s->prefill_s; }
 static double decode_s(const struct lane_stats *s) { return s->decode_s; }
 static double cache_bytes(const struct lane_stats *s) { return (double)s->cache.ram_bytes; }
@@ -80,6 +82,8 @@ static const struct metric metrics[] = {
     {"octet_prompt_tokens_total", "counter", "tokens of prompts", n_prompt},
     {"octet_prompt_tokens_cached_total", "counter", "of which needed no computing", n_cached},
     {"octet_generated_tokens_total", "counter", "tokens of answers that ended", n_generated},
+    {"octet_draft_tokens_total", "counter", "tokens guessed ahead and computed", n_drafted},
+    {"octet_draft_tokens_accepted_total", "counter", "of which were found right", n_accepted},
     {"octet_prefill_seconds_total", "counter", "time of steps with prompts only", prefill_s},
     {"octet_decode_seconds_total", "counter", "time of steps with answers", decode_s},
     {"octet_cache_ram_bytes", "gauge", "of the prefix cache", cache_bytes},

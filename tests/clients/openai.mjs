@@ -119,7 +119,11 @@ await run('openai_tool', async () => {
 await run('openai_tool_stream', async () => {
   const stream = client.chat.completions.stream({ ...tooled, tool_choice: {
     type: 'function', function: { name: 'get_weather' } } })
+  const pieces = []
+  stream.on('tool_calls.function.arguments.delta', (event) => pieces.push(event.arguments_delta))
   const call = (await stream.finalMessage()).tool_calls[0]
+  check('openai_tool_stream_pieces', pieces.join('') === call.function.arguments,
+    pieces)
   check('openai_tool_stream', call.type === 'function' && call.id.length > 0 &&
     cities.includes(JSON.parse(call.function.arguments).city), call)
 })

@@ -1,15 +1,16 @@
 // The web page of `octet serve` in a headless browser, as people and hostile models use it.
 //
-//     node page.mjs BASE_URL [FOLDER]
+//     node page.mjs BASE_URL [FOLDER [NAME]]
 //
 // BASE_URL: a server with two models that can chat. FOLDER: where to write pictures of the page.
+// NAME: only checks whose names begin like this, as looks_ for pictures alone.
 // Needs Chromium, at $CHROMIUM if not at Debian's place.
 import {readFile} from 'node:fs/promises';
 import path from 'node:path';
 import {chromium} from 'playwright-core';
 import {BASE as base, check, finish} from './lib.mjs';
 
-const folder = process.argv[3];
+const [folder, only = ''] = process.argv.slice(3);
 const browser = await chromium.launch({executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox']});
 let page = null, errors = [], foreign = [], asked = [];
@@ -32,6 +33,7 @@ async function open(options = {}) {
 }
 
 async function test(name, run, options) {
+  if (!name.startsWith(only)) return;
   try {
     await open(options);
     await run();
@@ -100,6 +102,8 @@ await test('chat_streams', async () => {
   const lengths = new Set();
   while (await busy()) {
     lengths.add((await answers()).join('').length);
+    // The model computes on the cores that an endless animation would keep painting.
+    must(await page.evaluate(() => document.getAnimations().length) === 0, 'something moves');
     await pause(30);
   }
   must(lengths.size > 3, `text in ${lengths.size} steps`);
@@ -129,6 +133,7 @@ await test('stop_stops_the_engine', async () => {
     await pause(5);
   }
   const took = performance.now() - begun;
+  console.log(`the engine stopped ${took.toFixed(0)} ms after the key`);
   must(took < 200, `took ${took.toFixed(0)} ms`);
   must((await page.textContent('.stats')).includes('stopped'), 'not told');
   const [text] = await answers();
@@ -285,6 +290,21 @@ await test('attaches_text_files', async () => {
     asked[0].messages[0].content);
 });
 
+// ---- Copying ----
+await test('copies_text', async () => {
+  const answer = 'Like this:\n\n```py\nprint(1)\n```';
+  await pretend(() => answer);
+  await say('how?');
+  await done();
+  await page.hover('.question');
+  for (const [where, text] of [['.code button[aria-label="Copy code"]', 'print(1)'],
+    ['.foot button[aria-label="Copy answer"]', answer], ['.question button[aria-label="Copy"]', 'how?']]) {
+    await page.click(where);
+    await page.waitForFunction((want) => navigator.clipboard.readText().then(
+      (got) => got.trimEnd() === want), text, {timeout: 5000});
+  }
+}, {permissions: ['clipboard-read', 'clipboard-write']});
+
 // ---- Hostile ----
 const scripts = `<script>window.hit=1</script><img src=x onerror="window.hit=1"><svg onload=window.hit=1>
 [a](javascript:window.hit=1) [b](data:text/html,<script>window.hit=1</script>) <javascript:window.hit=1>
@@ -384,6 +404,37 @@ await test('keyboard', async () => {
   must(!(await page.isVisible('#sidebar')), 'Alt+S');
 });
 
+await test('chats_by_keyboard_alone', async () => {
+  await pretend((body) => `to ${body.messages.at(-1).content}`);
+  await page.keyboard.type('typed'); // the message has the focus
+  await page.keyboard.press('Enter');
+  await done();
+  const labels = [];
+  for (let i = 0; i < 40 && !labels.includes('Ask again'); i++) {
+    await page.keyboard.press('Shift+Tab');
+    labels.push(await page.evaluate(() => document.activeElement.getAttribute('aria-label')));
+    must(await page.evaluate(() => document.activeElement === document.body ||
+      getComputedStyle(document.activeElement).outlineStyle !== 'none' ||
+      document.activeElement.matches('#turns, #prompt')), `no focus shows at ${labels.at(-1)}`);
+  }
+  must(labels.includes('Ask again'), labels.join());
+  await page.keyboard.press('Enter');
+  await done();
+  must(await mark('.answer') === '2/2', 'tried again');
+});
+
+await test('dark_and_light', async () => {
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await paper();
+  await page.emulateMedia({colorScheme: 'dark'});
+  const dark = await paper();
+  must(light !== dark, 'follows the system');
+  await page.click('#theme');
+  must(await paper() === light, 'the button turns it');
+  await page.reload();
+  must(await paper() === light, 'and that is kept');
+});
+
 // ---- Looks: pictures of what the models really wrote ----
 const shown = 'Write a Python function that adds two numbers, and explain it in a short list.';
 
@@ -391,7 +442,7 @@ for (const [name, colorScheme, width, height] of [['light', 'light', 1280, 800],
   ['narrow', 'light', 390, 780]]) {
   await test(`looks_${name}`, async () => {
     const tooWide = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    await setting('max_tokens', 120);
+    await setting('max_tokens', name === 'dark' ? 72 : 120);
     if (name === 'dark') await page.click('#second');
     else await setting('seed', 11);
     await say(shown);

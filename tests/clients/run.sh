@@ -1,8 +1,8 @@
 #!/bin/bash
 # Real clients against octet serve: tests/clients/run.sh OCTET MODEL.gguf [--all]
-# Installs them (npm, PyPI) in build/clients, in locked versions. Where there is no registry, it
-# says so and leaves them out. --all: those of some hundred megabytes too (heavy/). Ends with
-# "N passed, N failed".
+# Installs them (npm, PyPI; apt for Node and Chromium) in build/clients, in locked versions. Where
+# that is not possible, it says so and counts them as skipped. --all: those of some hundred
+# megabytes too (heavy/). Ends with "N passed, N failed, N skipped".
 set -uo pipefail
 usage="usage: tests/clients/run.sh OCTET MODEL.gguf [--all]"
 octet=$(realpath "${1:?$usage}")
@@ -17,17 +17,19 @@ mkdir -p "$heavy"
 
 # ---- Installing ----------------------------------------------------------------------------------
 
+skip() { echo "skipped: $1" | tee -a "$results"; } # WHAT AND WHY
 install_from_npm() { # FOLDER
     (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund) >"$1/npm.log" 2>&1 && return
-    echo "clients: npm could not install them (no network?): $1/npm.log"
+    skip "clients from npm, which could not install them (no network?): $1/npm.log"
     rm -f "$1"/*.mjs
 }
 install_from_pypi() { # VENV REQUIREMENTS
     { { [ -x "$1/bin/python" ] || python3 -m venv "$1"; } && "$1/bin/pip" install -q -r "$2"; } \
         >"$1.log" 2>&1 && return
-    echo "clients: pip could not install $(paste -sd ' ' "$2") (no network?): $1.log"
+    skip "$(paste -sd ' ' "$2"), as pip could not install them (no network?): $1.log"
     rm -rf "$1"
 }
+tools/deps.sh clients || echo "clients: going on with what is here"
 install_from_pypi "$folder/venv" tests/clients/requirements.txt
 cp tests/clients/*.mjs tests/clients/package*.json "$folder"
 install_from_npm "$folder"
@@ -56,10 +58,13 @@ for script in "$folder"/*.mjs; do
 done
 [ -x "$folder/venv/bin/python" ] &&
     client "$folder/venv/bin/python" tests/clients/sdks.py "$url" "$folder/venv/bin"
-command -v nvim >/dev/null &&
+if command -v nvim >/dev/null; then
     client nvim --headless -n -u NONE -c 'luafile tests/clients/lsp.lua'
+else
+    skip "Neovim (none here)"
+fi
 if ! command -v chromium >/dev/null; then
-    echo "clients: no chromium, so nobody looks at the page"
+    skip "the page (no Chromium here)"
 elif [ -e "$folder/page.mjs" ]; then
     serve page -m "one=$model" -m "two=$model"
     timeout 600 node "$folder/page.mjs" "$url" "$folder" 2>&1 | tee -a "$results"
@@ -88,5 +93,5 @@ fi
 
 passed=$(grep -c '^ok ' "$results")
 failed=$(grep -c '^FAIL ' "$results")
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $(grep -c '^skipped: ' "$results") skipped"
 [ "$failed" = 0 ]

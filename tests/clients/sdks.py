@@ -62,7 +62,10 @@ def with_openai():
         *WEATHER, message, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]})
     check("py_openai_tool_result", len(answer.choices) == 1, answer)
     with client.chat.completions.stream(**tooled, tool_choice="required") as stream:
+        pieces = [event.arguments_delta for event in stream
+                  if event.type == "tool_calls.function.arguments.delta"]
         call = stream.get_final_completion().choices[0].message.tool_calls[0]
+    check("py_openai_tool_stream_pieces", "".join(pieces) == call.function.arguments, pieces)
     check("py_openai_tool_stream", json.loads(call.function.arguments)["city"] in CITIES, call)
     check("py_openai_models", client.models.list().data[0].id)
     try:

@@ -41,6 +41,18 @@ def chunks_of(server, more):
     return [c["delta"] for c in choices], choices[-1]["finish_reason"]
 
 
+def calls_in(deltas):
+    """The calls that their pieces make, as clients put them together."""
+    calls = []
+    for piece in (p for d in deltas for p in d.get("tool_calls", [])):
+        if piece["index"] == len(calls):
+            calls.append(json.loads(json.dumps(piece)))
+        else:
+            assert piece["index"] == len(calls) - 1 and set(piece) == {"index", "function"}, piece
+            calls[-1]["function"]["arguments"] += piece["function"]["arguments"]
+    return calls
+
+
 # ---- OpenAI --------------------------------------------------------------------------------------
 
 def test_chat(server):
@@ -53,7 +65,7 @@ def test_chat(server):
         check(f"chat_{str(choice)[:8]}", body["choices"][0]["finish_reason"] == "tool_calls" and
               message["content"] is None and is_weather(message["tool_calls"][0]), body)
         deltas, reason = chunks_of(server, {"tools": tools, "tool_choice": choice})
-        calls = [c for d in deltas for c in d.get("tool_calls", [])]
+        calls = calls_in(deltas)
         check(f"chat_stream_{str(choice)[:8]}", reason == "tool_calls" and is_weather(calls[0]) and
               calls[0]["index"] == 0 and len(calls) == 1 and
               not any(d.get("content") for d in deltas), deltas)
@@ -69,7 +81,7 @@ def test_chat(server):
 def test_what_models_write(server):
     two = f"Let me see.\n<tool_call>\n{CALL}\n</tool_call>\n<tool_call>{CALL}</tool_call>"
     deltas, reason = chunks_of(server, says(two))
-    calls = [c for d in deltas for c in d.get("tool_calls", [])]
+    calls = calls_in(deltas)
     check("auto_text_then_calls", reason == "tool_calls" and [c["index"] for c in calls] == [0, 1]
           and all(map(is_weather, calls)) and calls[0]["id"] != calls[1]["id"] and
           "".join(d.get("content") or "" for d in deltas) == "Let me see.", deltas)
@@ -86,16 +98,46 @@ def test_what_models_write(server):
         check(f"reads_{name}", is_weather(message.get("tool_calls", [None])[0]) and
               message["content"] is None, body)
     for name, text in (("unknown", CALL.replace("get_weather", "rm")), ("prose", "No: " + CALL),
-                       ("broken", f"<tool_call>{CALL[:-1]}</tool_call> "), ("list", "[1, 2]")):
+                       ("list", "[1, 2]")):
         deltas, reason = chunks_of(server, says(text))
         check(f"keeps_{name}", reason == "stop" and text == "".join(
             d.get("content") or "" for d in deltas), deltas)
+    broken = f"<tool_call>{CALL[:-1]}</tool_call> "
+    _, _, body = server.ask("/v1/chat/completions", {**CHAT, **says(broken)})
+    check("keeps_broken", body["choices"][0]["message"]["content"] == broken and
+          body["choices"][0]["finish_reason"] == "stop", body)
     deltas, reason = chunks_of(server, {**says(CALL), "tool_choice": "none"})
     check("none_is_no_call", reason == "stop" and "".join(
         d.get("content") or "" for d in deltas) == CALL, deltas)
     deltas, reason = chunks_of(server, {**says(two), "max_tokens": 20})
     check("cut_call_is_text", reason == "length" and not any("tool_calls" in d for d in deltas) and
           "".join(d.get("content") or "" for d in deltas).startswith("Let me see.\n<tool"), deltas)
+
+
+def test_pieces(server):
+    path, long = "/v1/chat/completions", json.dumps({"text": "ab \\ \"c\"\n" * 12, "n": [1, {}]})
+    tools = [{"type": "function", "function": {"name": "write"}}]
+    call = '{"name": "write", "arguments": %s}' % long
+    for name, said in (("tagged", f"<tool_call>{call}</tool_call>"), ("bare", call),
+                       ("mistral", f"[TOOL_CALLS]write{long}"), ("list", f"[TOOL_CALLS] [{call}]")):
+        deltas, reason = chunks_of(server, {**says(said), "tools": tools})
+        pieces = [p["function"]["arguments"] for d in deltas for p in d.get("tool_calls", [])]
+        calls = calls_in(deltas)
+        check(f"{name}_comes_in_pieces", reason == "tool_calls" and len(calls) == 1 and
+              json.loads(calls[0]["function"]["arguments"]) == json.loads(long) and
+              len(pieces) > 1 and pieces[0] == "", deltas[:3])
+    deltas, reason = chunks_of(server, {**says(call), "tools": tools, "max_tokens": 60})
+    check("cut_pieces_end_with_length", reason == "length" and long.startswith(
+        calls_in(deltas)[0]["function"]["arguments"]), deltas[-3:])
+    deltas, reason = chunks_of(server, {**says(call[:-20]), "tools": tools})
+    check("broken_pieces_are_no_call", reason == "stop" and long.startswith(
+        calls_in(deltas)[0]["function"]["arguments"]), deltas[-3:])
+    status, _, text = server.ask(path, {**CHAT, **says(call), "tools": tools, "stream": True},
+                                 {"User-Agent": "mistral-client-python/1.0"}.items())
+    chunks = [json.loads(line[6:]) for line in text.split("\n") if line.startswith("data: {")]
+    calls = [c for chunk in chunks for c in chunk["choices"][0]["delta"].get("tool_calls", [])]
+    check("mistrals_clients_get_whole_calls", len(calls) == 1 and
+          json.loads(calls[0]["function"]["arguments"]) == json.loads(long), text[:300])
 
 
 def prompt_of(server, messages, **more):
@@ -171,11 +213,13 @@ def test_anthropic(server):
               block["type"] == "tool_use" and block["input"] in CITIES, body)
     _, _, events = server.events("/v1/messages", ask)
     events = [json.loads(e) for e in events if "ping" not in e]
+    pieces = [e["delta"]["partial_json"] for e in events if e["type"] == "content_block_delta"]
     check("anthropic_stream", [e["type"] for e in events] == [
-        "message_start", "content_block_start", "content_block_delta", "content_block_stop",
-        "message_delta", "message_stop"] and events[1]["content_block"]["type"] == "tool_use" and
-          json.loads(events[2]["delta"]["partial_json"]) in CITIES and
-          events[4]["delta"]["stop_reason"] == "tool_use", events)
+        "message_start", "content_block_start", *["content_block_delta"] * len(pieces),
+        "content_block_stop", "message_delta", "message_stop"] and len(pieces) > 0 and
+          events[1]["content_block"]["type"] == "tool_use" and
+          json.loads("".join(pieces)) in CITIES and
+          events[-2]["delta"]["stop_reason"] == "tool_use", events)
     talk = [QUESTION, {"role": "assistant", "content": [{"type": "text", "text": "Hm."}, block]},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": block["id"],
                                           "content": "sun"}, {"type": "text", "text": "So?"}]}]
@@ -199,11 +243,13 @@ def test_responses(server):
     _, _, events = server.events("/v1/responses", ask)
     events = [json.loads(e) for e in events]
     kinds = [e["type"].removeprefix("response.") for e in events]
+    pieces = [e["delta"] for e in events if "delta" in e]
     check("response_stream", kinds == [
-        "created", "in_progress", "output_item.added", "function_call_arguments.delta",
-        "function_call_arguments.done", "output_item.done", "completed"] and
-          json.loads(events[4]["arguments"]) in CITIES and
-          events[-1]["response"]["output"] == [events[5]["item"]], events)
+        "created", "in_progress", "output_item.added",
+        *["function_call_arguments.delta"] * len(pieces), "function_call_arguments.done",
+        "output_item.done", "completed"] and len(pieces) > 0 and
+          json.loads("".join(pieces)) in CITIES and events[-3]["arguments"] == "".join(pieces) and
+          events[-1]["response"]["output"] == [events[-2]["item"]], events)
     talk = [QUESTION, item, {"type": "function_call_output", "call_id": item["call_id"],
                              "output": "sun"}]
     status, _, body = server.ask("/v1/responses", {**ask, "input": talk, "tool_choice": "auto"})
@@ -244,7 +290,7 @@ def test_template(name, told, call, result):
         ask = {"tools": TOOLS[:1], "tool_choice": "required"}
         if stream:
             deltas, reason = chunks_of(server, ask)
-            calls = [c for d in deltas for c in d.get("tool_calls", [])]
+            calls = calls_in(deltas)
         else:
             _, _, body = server.ask("/v1/chat/completions", {**CHAT, **ask})
             calls = body["choices"][0]["message"]["tool_calls"]
@@ -259,8 +305,8 @@ def test_template(name, told, call, result):
 
 
 running = Server()
-for test in (test_chat, test_what_models_write, test_conversations, test_ollama, test_anthropic,
-             test_responses):
+for test in (test_chat, test_what_models_write, test_pieces, test_conversations, test_ollama,
+             test_anthropic, test_responses):
     attempt(test, running)
 code, errors = running.stop()
 check("server_ends_well", code == 0 and "Sanitizer" not in errors, errors)
