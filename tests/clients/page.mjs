@@ -48,9 +48,9 @@ async function test(name, run, options) {
 
 // ---- Doing ----
 const busy = () => page.$eval('#send', (button) => button.dataset.busy === 'true');
-async function done(ms = 120000) {
+async function done(polling = 20) {
   await page.waitForFunction(() => document.querySelector('#send').dataset.busy === 'false', null,
-    {timeout: ms, polling: 20});
+    {timeout: 120000, polling});
 }
 async function say(text) {
   await page.fill('#prompt', text);
@@ -436,6 +436,7 @@ await test('dark_and_light', async () => {
 });
 
 // ---- Looks: pictures of what the models really wrote ----
+const SELDOM = 500; // looking often would take the time that the pictures tell of
 const shown = 'Write a Python function that adds two numbers, and explain it in a short list.';
 
 for (const [name, colorScheme, width, height] of [['light', 'light', 1280, 800], ['dark', 'dark', 1280, 800],
@@ -446,7 +447,7 @@ for (const [name, colorScheme, width, height] of [['light', 'light', 1280, 800],
     if (name === 'dark') await page.click('#second');
     else await setting('seed', 11);
     await say(shown);
-    await done();
+    await done(SELDOM);
     await pause(200);
     await picture(name);
     must(await tooWide() <= 0, `the chat is ${await tooWide()} px too wide`);
@@ -454,7 +455,8 @@ for (const [name, colorScheme, width, height] of [['light', 'light', 1280, 800],
     if (name === 'light') {
       await page.selectOption('#fill-tokens', '32');
       await page.click('#fill-run');
-      await page.waitForSelector('#fill-result .figure');
+      await page.waitForFunction(() => document.querySelector('#fill-result .figure'), null,
+        {polling: SELDOM});
       await picture('fill');
     }
     must(await tooWide() <= 0, `the playground is ${await tooWide()} px too wide`);
