@@ -205,7 +205,9 @@ static size_t n_active(const struct lane *lane) {
 static void score_prompt(struct lane *lane, struct seat *seat) {
     struct token_report *reports = NULL;
     struct octet_err err;
+    turns_take(lane->options.turns);
     enum octet_status status = seat_score(seat, lane->model, &reports, &err);
+    turns_end(lane->options.turns);
     pthread_mutex_lock(&lane->lock);
     for (size_t i = 0; i < seat->n_prompt && status == OCTET_OK; i++)
         if (!add_report(seat->job, &reports[i])) status = octet_fail_memory(&err, "chances", 0);
@@ -290,7 +292,7 @@ static void take_over(struct lane *lane, struct seat *seat) {
 static size_t prompt_rows(const struct lane *lane, bool *decodes) {
     *decodes = false;
     for (size_t i = 0; i < lane->n_seats; i++) *decodes |= is_decoding(&lane->seats[i]);
-    return *decodes ? ROWS_BESIDE : ROWS_ALONE;
+    return *decodes || turns_wanted(lane->options.turns) ? ROWS_BESIDE : ROWS_ALONE;
 }
 
 /* Whoever has a token to compute gets one row; prompts share the rest. */
@@ -344,15 +346,17 @@ static enum octet_status step_together(struct lane *lane, size_t n, struct octet
 
 static void step(struct lane *lane) {
     bool decodes;
-    const double begun = probe_seconds();
     const size_t n = plan_step(lane, &decodes);
     struct octet_err err;
     if (n == 0) return;
+    turns_take(lane->options.turns);
+    const double begun = probe_seconds();
     const enum octet_status status = step_together(lane, n, &err);
     if (status == OCTET_OK)
         mark_ready(lane, n);
     else if (status != OCTET_ECANCELLED)
         step_alone(lane, n);
+    turns_end(lane->options.turns);
     note_computed(lane, n);
     pthread_mutex_lock(&lane->lock);
     octet_cache_get_info(lane->cache, &lane->stats.cache);
@@ -365,10 +369,12 @@ static void step_vectors(struct lane *lane, struct seat *seat) {
     bool decodes;
     struct octet_err err;
     struct job *const job = seat->job;
-    const double begun = probe_seconds();
     const size_t n_rows = prompt_rows(lane, &decodes);
+    turns_take(lane->options.turns);
+    const double begun = probe_seconds();
     const enum octet_status status =
         vectors_step(job->vectors, lane->model, seat->session, &job->prompt, n_rows, &err);
+    turns_end(lane->options.turns);
     pthread_mutex_lock(&lane->lock);
     lane->stats.prefill_s += probe_seconds() - begun;
     pthread_mutex_unlock(&lane->lock);

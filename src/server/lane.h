@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "server/job.h"
+#include "server/turns.h"
 
 enum { LANE_BUCKETS = 16 };
 
@@ -26,6 +27,7 @@ struct lane_options {
     bool drafts;                      // guesses ahead
     struct octet_draft_options draft; // how; its model is what DRAFT_PATH names
     const char *draft_path;           // NULL: guesses come from the text
+    struct turns *turns;  // with other lanes, that outlive this one; NULL: it has cores of its own
     octet_progress_fn warm;   // told while weights are read at the start; NULL: they are not
     void *warm_user;
 };

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/threads.h"
 
 enum { MAX_BODY_BYTES = 32 << 20 };
 static const double grace_seconds = 10;
@@ -18,6 +19,7 @@ struct server {
     struct httpd *http;
     struct lane **lanes; // (n_lanes)
     size_t n_lanes;
+    struct turns turns; // of lanes that have to share the cores
     struct route *routes;
     double started;
     uint64_t n_replies, salt;
@@ -182,23 +184,32 @@ static enum octet_status listen_to(struct server *server, struct octet_err *err)
     return status == OCTET_OK ? httpd_open(&http, &server->http, err) : status;
 }
 
+static enum octet_status open_lane(struct server *server, size_t i, struct octet_err *err) {
+    struct lane_options options = server->options.models[i];
+    const size_t n_threads = (size_t)options.n_threads * server->options.n_models;
+    const bool fits = options.n_threads > 0 && n_threads <= (size_t)cpu_count();
+    if (server->options.n_models > 1 && !fits) options.turns = &server->turns;
+    const enum octet_status status =
+        lane_open(&options, httpd_mailbox(server->http), &server->lanes[i], err);
+    if (status == OCTET_OK) server->n_lanes++;
+    return status;
+}
+
 enum octet_status server_open(const struct server_options *options, struct server **out,
                               struct octet_err *err) {
     *out = NULL;
     struct server *const server = mem_alloc(sizeof *server);
     if (!server) return octet_fail_memory(err, "a server", sizeof *server);
     server->options = *options;
+    turns_open(&server->turns);
     server->started = (double)time(NULL);
     if (getrandom(&server->salt, sizeof server->salt, 0) < 0) server->salt = (uint64_t)time(NULL);
     server->lanes = mem_array(options->n_models, sizeof *server->lanes);
     enum octet_status status =
         server->lanes ? listen_to(server, err) : octet_fail_memory(err, "models", 0);
     for (size_t i = 0; i < options->n_models && status == OCTET_OK; i++) {
-        status = lane_open(&options->models[i], httpd_mailbox(server->http),
-                           &server->lanes[i], err);
-        if (status != OCTET_OK) break;
-        server->n_lanes++;
-        if (options->loaded)
+        status = open_lane(server, i, err);
+        if (status == OCTET_OK && options->loaded)
             options->loaded(options->user, options->models[i].name,
                             octet_chat_problem(lane_model(server->lanes[i])));
     }
@@ -214,6 +225,7 @@ void server_close(struct server *server) {
     for (size_t i = 0; i < server->n_lanes; i++) lane_stop(server->lanes[i]);
     httpd_close(server->http); // whose last mail comes from the lanes
     for (size_t i = 0; i < server->n_lanes; i++) lane_close(server->lanes[i]);
+    turns_close(&server->turns);
     mem_free(server->lanes);
     mem_free(server->routes);
     mem_free(server);

@@ -329,6 +329,14 @@ def test_models():
         check(f"model_{name.replace('/', '_')}", body.get("model") == expected, body)
     status, _, body = server.ask("/v1/completions", text("x", model="gpt-4"))
     check("unknown_model", status == 404 and "gpt-4" in body["error"]["message"], body)
+    asks = [text("Tell " * (100 * i + 1), model=name, max_tokens=20) for i in range(3)
+            for name in ("tiny", "other")]
+
+    def answers(n):
+        with concurrent.futures.ThreadPoolExecutor(n) as pool:
+            return [body["choices"][0]["text"] for _, _, body in
+                    pool.map(lambda ask: server.ask("/v1/completions", ask), asks)]
+    check("models_at_once_answer_as_alone", answers(len(asks)) == answers(1))
     server.stop()
 
 
