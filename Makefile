@@ -179,7 +179,7 @@ check-clients check-clients-all:
 asan: $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
 tests-asan: $(call test_bin,$(BUILD)/asan)
 # What shares memory between threads: the pool, sessions, the cache's writer, lanes and HTTP.
-THREAD_TESTS := session cache fim
+THREAD_TESTS := threads session cache fim
 tsan: $(BUILD)/tsan/octet $(THREAD_TESTS:%=$(BUILD)/tsan/tests/test_%) ## with the thread sanitizer
 check-threads: tsan ## races between threads: unit tests and octet serve under load
 	@tools/check_threads.sh $(BUILD) $(THREAD_TESTS)

@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 
-enum { SPIN_ROUNDS = 20000 };
+enum { SPIN_ROUNDS = 20000, CLOSED = 1 << 30 };
 
 /* What a thread has still to do of a run of tasks; alone in its cache line. */
 struct share {
@@ -26,10 +26,10 @@ struct pool {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     atomic_uint job;     // number of the job; workers wait for a change
-    atomic_int running;  // workers still busy with the current job
+    atomic_int inside;   // workers busy with the current job, less CLOSED once it takes no more
     atomic_int n_parked; // workers waiting on WAKE
     bool stop;
-    pool_fn fn;
+    pool_range_fn fn;
     void *arg;
 };
 
@@ -67,6 +67,37 @@ static unsigned wait_for_job(struct pool *pool, unsigned seen) {
     return atomic_load(&pool->job);
 }
 
+/* A worker that comes late finds the job closed, or is in time for the next one. */
+static bool enter(struct pool *pool) {
+    int n = atomic_load_explicit(&pool->inside, memory_order_acquire);
+    while (n >= 0)
+        if (atomic_compare_exchange_weak_explicit(&pool->inside, &n, n + 1, memory_order_acquire,
+                                                  memory_order_acquire))
+            return true;
+    return false;
+}
+
+/* Takes half of what is left of a share, from its front; returns how many tasks that are. */
+static size_t claim(struct share *share, size_t *begin) {
+    size_t next = atomic_load_explicit(&share->next, memory_order_relaxed), n;
+    do {
+        if (next >= share->end) return 0;
+        n = (share->end - next + 1) / 2;
+    } while (!atomic_compare_exchange_weak_explicit(&share->next, &next, next + n,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    *begin = next;
+    return n;
+}
+
+/* The own share first, then what others have not begun. */
+static void run_ranges(struct pool *pool, int i_thread) {
+    for (int i = 0; i < pool->n_threads; i++) {
+        struct share *share = &pool->shares[(i_thread + i) % pool->n_threads];
+        size_t begin, n;
+        while ((n = claim(share, &begin)) > 0) pool->fn(pool->arg, begin, begin + n, i_thread);
+    }
+}
+
 static void *worker_main(void *start_arg) {
     struct worker_start start = *(struct worker_start *)start_arg;
     mem_free(start_arg);
@@ -75,8 +106,9 @@ static void *worker_main(void *start_arg) {
     for (;;) {
         seen = wait_for_job(pool, seen);
         if (pool->stop) return NULL;
-        pool->fn(pool->arg, start.index, pool->n_threads);
-        atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
+        if (!enter(pool)) continue;
+        run_ranges(pool, start.index);
+        atomic_fetch_sub_explicit(&pool->inside, 1, memory_order_release);
     }
 }
 
@@ -93,6 +125,7 @@ struct pool *pool_open(int n_threads) {
     if (!pool) return NULL;
     pool->n_threads = n_threads;
     pool->spin_rounds = n_threads <= cpu_count() ? SPIN_ROUNDS : 0;
+    atomic_init(&pool->inside, -CLOSED);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pool->workers = mem_array((size_t)n_threads, sizeof *pool->workers);
@@ -128,17 +161,14 @@ void pool_close(struct pool *pool) {
 
 int pool_n_threads(const struct pool *pool) { return pool->n_threads; }
 
-void pool_run(struct pool *pool, pool_fn fn, void *arg) {
-    if (pool->n_threads == 1) {
-        fn(arg, 0, 1);
-        return;
-    }
-    pool->fn = fn;
-    pool->arg = arg;
-    atomic_store(&pool->running, pool->n_threads - 1);
+/* Every task has been claimed when the caller finds no more: what is left are those of workers
+ * inside. */
+static void run_job(struct pool *pool) {
+    atomic_store_explicit(&pool->inside, 0, memory_order_release);
     publish_job(pool);
-    fn(arg, 0, pool->n_threads);
-    for (int i = 0; atomic_load_explicit(&pool->running, memory_order_acquire) != 0; i++) {
+    run_ranges(pool, 0);
+    atomic_fetch_sub(&pool->inside, CLOSED);
+    for (int i = 0; atomic_load_explicit(&pool->inside, memory_order_acquire) != -CLOSED; i++) {
         if (i < pool->spin_rounds)
             relax();
         else
@@ -146,38 +176,10 @@ void pool_run(struct pool *pool, pool_fn fn, void *arg) {
     }
 }
 
-struct range_run {
-    pool_range_fn fn;
-    void *arg;
-    struct share *shares;
-};
-
-/* Takes half of what is left of a share, from its front; returns how many tasks that are. */
-static size_t claim(struct share *share, size_t *begin) {
-    size_t next = atomic_load_explicit(&share->next, memory_order_relaxed), n;
-    do {
-        if (next >= share->end) return 0;
-        n = (share->end - next + 1) / 2;
-    } while (!atomic_compare_exchange_weak_explicit(&share->next, &next, next + n,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    *begin = next;
-    return n;
-}
-
-/* The own share first, then what others have not begun. */
-static void run_ranges(void *run_arg, int i_thread, int n_threads) {
-    struct range_run *run = run_arg;
-    for (int i = 0; i < n_threads; i++) {
-        struct share *share = &run->shares[(i_thread + i) % n_threads];
-        size_t begin, n;
-        while ((n = claim(share, &begin)) > 0) run->fn(run->arg, begin, begin + n, i_thread);
-    }
-}
-
 void pool_ranges(struct pool *pool, size_t n_tasks, pool_range_fn fn, void *arg) {
     if (n_tasks == 0) return;
-    if (n_tasks == 1) {
-        fn(arg, 0, 1, 0);
+    if (n_tasks == 1 || pool->n_threads == 1) {
+        fn(arg, 0, n_tasks, 0);
         return;
     }
     size_t n_threads = (size_t)pool->n_threads, per_thread = n_tasks / n_threads, begin = 0;
@@ -186,8 +188,9 @@ void pool_ranges(struct pool *pool, size_t n_tasks, pool_range_fn fn, void *arg)
         begin += per_thread + (i < n_tasks % n_threads);
         pool->shares[i].end = begin;
     }
-    struct range_run run = {fn, arg, pool->shares};
-    pool_run(pool, run_ranges, &run);
+    pool->fn = fn;
+    pool->arg = arg;
+    run_job(pool);
 }
 
 struct task_run {

@@ -13,10 +13,6 @@ struct pool *pool_open(int n_threads);
 void pool_close(struct pool *pool);
 int pool_n_threads(const struct pool *pool);
 
-/* Runs fn(arg, i, n_threads) on every thread i and returns when all are done. */
-typedef void (*pool_fn)(void *arg, int i_thread, int n_threads);
-void pool_run(struct pool *pool, pool_fn fn, void *arg);
-
 /* Runs fn(arg, begin, end, i_thread) on runs of consecutive tasks, which together are all those
  * below n_tasks. Each thread goes through an equal share in order, since tasks often read memory in
  * that order, in runs that get shorter towards its end; then it helps others. */
