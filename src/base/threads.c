@@ -28,7 +28,7 @@ struct pool {
     atomic_uint job;     // number of the job; workers wait for a change
     atomic_int inside;   // workers busy with the current job, less CLOSED once it takes no more
     atomic_int n_parked; // workers waiting on WAKE
-    bool stop;
+    atomic_bool stop;
     pool_range_fn fn;
     void *arg;
 };
