@@ -102,7 +102,7 @@ def cancel():
     client.open(URI, text)
     number = client.request("textDocument/inlineCompletion", client.at(URI, 400, 0))
     client.wait_for("window/logMessage", "is ready")
-    time.sleep(0.1)
+    time.sleep(0.02)
     client.notify("$/cancelRequest", {"id": number})
     check("cancelled_while_the_prompt_is_read", client.answer(number)["error"]["code"] == -32800)
     client.notify("workspace/didChangeConfiguration", {"settings": {"maxTokens": 1}})
