@@ -63,6 +63,7 @@ static inline size_t bench_max(size_t a, size_t b) { return a > b ? a : b; }
 /* Makes the list of tests from arguments and lists; false: out of memory. */
 bool bench_plan(struct bench *bench);
 enum octet_status bench_run(struct bench *bench, struct octet_err *err);
+double bench_median(double *values, size_t n); // sorts them
 
 /* bench_print.c */
 

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/probe.h"
+#include "cli/bench.h"
 #include "cli/generate.h"
 #include "cli/json_out.h"
 #include "cli/output.h"
@@ -81,20 +82,10 @@ static int run_rounds(struct draft_bench *bench) {
 
 /* ---- Results --------------------------------------------------------------------------------- */
 
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n) {
-    qsort(values, n, sizeof *values, compare_doubles);
-    return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
 static int print(struct draft_bench *bench) {
     const size_t n_runs = (size_t)bench->args->n_runs, n = bench->tokens.n - bench->n_prompt;
-    const double plain = (double)n / median(bench->plain, n_runs);
-    const double drafted = (double)n / median(bench->drafted, n_runs);
+    const double plain = (double)n / bench_median(bench->plain, n_runs);
+    const double drafted = (double)n / bench_median(bench->drafted, n_runs);
     const struct octet_draft_stats *const stats = &bench->stats;
     if (bench->args->json) {
         return json_out_print(json_pack(

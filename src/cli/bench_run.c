@@ -117,8 +117,7 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Sorts them. */
-static double median_of(double *values, size_t n) {
+double bench_median(double *values, size_t n) {
     qsort(values, n, sizeof *values, compare_doubles);
     return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
@@ -129,7 +128,7 @@ static double read_ceiling(const struct bench *bench) {
     const size_t n_runs = (size_t)bench->args.n_runs;
     double best = 0;
     for (size_t way = 0; way < PROBE_N_WAYS; way++) {
-        best = fmax(best, median_of(bench->reads + way * n_runs, n_runs));
+        best = fmax(best, bench_median(bench->reads + way * n_runs, n_runs));
     }
     return best;
 }
@@ -173,7 +172,7 @@ static void summarise(struct bench_test *test, size_t n) {
         sum2 += (test->speeds[i] - test->mean) * (test->speeds[i] - test->mean);
     }
     test->spread = n > 1 ? sqrt(sum2 / (double)(n - 1)) : 0;
-    test->median = median_of(test->speeds, n);
+    test->median = bench_median(test->speeds, n);
 }
 
 enum octet_status bench_run(struct bench *bench, struct octet_err *err) {
