@@ -64,7 +64,7 @@ struct problem {
 static void multiply(struct problem *p, size_t n_rows, size_t n) {
     if (p->type->unpack) {
         p->act.n = n;
-        p->kernels->matmul(p->type, p->w, n_rows, &p->act, p->y, n_rows, p->scratch);
+        kernels_multiply(p->kernels, p->type, p->w, n_rows, &p->act, p->y, n_rows, p->scratch);
     } else {
         p->kernels->matmul_float(p->type, p->w, n_rows, p->x, n, SIDE, p->y, n_rows, p->scratch);
     }

@@ -355,8 +355,8 @@ static void check_part(const struct kernels *k, const struct product *p, size_t 
                        p->a->d + first_token * n_blocks,
                        p->a->bsum + first_token * (p->a->k / QUANT_GROUP)};
     for (size_t i = 0; i < MAX_TOKENS * LDY; i++) p->y[i] = guard;
-    k->matmul(p->type, p->w + first_row * quant_row_bytes(p->type, p->a->k), n_rows, &part, p->y,
-              LDY, p->scratch);
+    kernels_multiply(k, p->type, p->w + first_row * quant_row_bytes(p->type, p->a->k), n_rows,
+                     &part, p->y, LDY, p->scratch);
     for (size_t t = 0; t < MAX_TOKENS; t++)
         for (size_t r = 0; r < LDY; r++) {
             bool inside = t < n && r < n_rows;
@@ -385,7 +385,7 @@ static void check_product(const struct quant_type *type, size_t k, bool well_for
     float *want = allocate(MAX_TOKENS * MAX_ROWS * sizeof *want);
     float *y = allocate(MAX_TOKENS * LDY * sizeof *y);
     struct product p = {type, w, &a, want, y, allocate(matmul_scratch_bytes(k))};
-    kernels_scalar.matmul(type, w, MAX_ROWS, &a, want, MAX_ROWS, p.scratch);
+    kernels_multiply(&kernels_scalar, type, w, MAX_ROWS, &a, want, MAX_ROWS, p.scratch);
     for (size_t i = 1; kernels_at(i); i++) check_parts(kernels_at(i), &p);
     free(w);
     free_act(&a);
@@ -417,9 +417,9 @@ static void test_long_products_match(void **state) {
         struct act a = random_act(n, k, type->block_elems, false);
         float got[5 * 4], want[5 * 4];
         void *scratch = allocate(matmul_scratch_bytes(k));
-        kernels_scalar.matmul(type, w, 5, &a, want, 5, scratch);
+        kernels_multiply(&kernels_scalar, type, w, 5, &a, want, 5, scratch);
         for (size_t j = 1; kernels_at(j); j++) {
-            kernels_at(j)->matmul(type, w, 5, &a, got, 5, scratch);
+            kernels_multiply(kernels_at(j), type, w, 5, &a, got, 5, scratch);
             assert_same(got, want, 5 * 4, kernels_at(j), type->name);
         }
         free(w);
@@ -445,7 +445,7 @@ static void test_product_is_that_of_the_decoded_weights(void **state) {
             size += fabs(term);
         }
         void *scratch = allocate(matmul_scratch_bytes(k));
-        kernels_scalar.matmul(type, w, 1, &a, &y, 1, scratch);
+        kernels_multiply(&kernels_scalar, type, w, 1, &a, &y, 1, scratch);
         assert_true(fabs((double)y - exact) <= 1e-5 * size);
         free(w);
         free_act(&a);
@@ -463,7 +463,7 @@ static void test_a_token_that_is_not_finite_spoils_only_itself(void **state) {
     float y[7 * 16];
     void *scratch = allocate(matmul_scratch_bytes(k));
     for (size_t i = 0; kernels_at(i); i++) {
-        kernels_at(i)->matmul(type, w, 16, &a, y, 16, scratch);
+        kernels_multiply(kernels_at(i), type, w, 16, &a, y, 16, scratch);
         for (size_t j = 0; j < 7 * 16; j++) assert_int_equal(isnan(y[j]) != 0, j / 16 == 3);
     }
     free(w);

@@ -60,6 +60,27 @@ static void test_tasks_are_ranges_of_one(void **state) {
     pool_close(pool);
 }
 
+/* Shares cover all tasks, and a hint changes nothing, even one of memory that is not there. */
+static void test_what_is_expected_changes_no_task(void **state) {
+    (void)state;
+    struct pool *const pool = pool_open(3);
+    assert_non_null(pool);
+    for (size_t n = 0; n <= N_TASKS; n++) {
+        assert_int_equal(pool_first_task(pool, n, 0), 0);
+        assert_int_equal(pool_first_task(pool, n, 3), n);
+        for (int i = 0; i < 3; i++) {
+            const size_t share = pool_first_task(pool, n, i + 1) - pool_first_task(pool, n, i);
+            assert_in_range(share, n / 3, (n + 2) / 3);
+            pool_expect(pool, i, i == 1 ? (void *)64 : pool, 4096);
+        }
+        struct counts counts = {.n_threads = 3};
+        pool_ranges(pool, n, count_range, &counts);
+        for (size_t k = 0; k < N_TASKS; k++) assert_int_equal(counts.runs[k], k < n);
+        assert_int_equal(counts.mistakes, 0);
+    }
+    pool_close(pool);
+}
+
 static void test_a_pool_without_memory_is_none(void **state) {
     (void)state;
     for (size_t after = 0; after < 4; after++) {
@@ -75,6 +96,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_task_runs_once),
         cmocka_unit_test(test_tasks_are_ranges_of_one),
+        cmocka_unit_test(test_what_is_expected_changes_no_task),
         cmocka_unit_test(test_a_pool_without_memory_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

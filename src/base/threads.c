@@ -12,10 +12,12 @@
 
 enum { SPIN_ROUNDS = 20000, CLOSED = 1 << 30 };
 
-/* What a thread has still to do of a run of tasks; alone in its cache line. */
+/* What a thread has still to do of a run of tasks, and to fetch while it waits; alone in its cache
+ * line. */
 struct share {
     _Alignas(64) atomic_size_t next;
     size_t end;
+    atomic_uintptr_t ahead, ahead_end;
 };
 
 struct pool {
@@ -53,11 +55,25 @@ static inline void relax(void) {
 #endif
 }
 
-static unsigned wait_for_job(struct pool *pool, unsigned seen) {
+/* A moment of waiting for work. The hint may be replaced meanwhile, and something be fetched of
+ * neither use nor harm. */
+static void wait_a_moment(struct share *share) {
+    enum { LINE = 64, LINES = 8 };
+    uintptr_t p = atomic_load_explicit(&share->ahead, memory_order_relaxed);
+    uintptr_t end = atomic_load_explicit(&share->ahead_end, memory_order_relaxed);
+    if (p >= end) {
+        relax();
+        return;
+    }
+    for (int i = 0; i < LINES; i++) __builtin_prefetch((const char *)p + i * LINE, 0, 2);
+    atomic_store_explicit(&share->ahead, p + LINES * LINE, memory_order_relaxed);
+}
+
+static unsigned wait_for_job(struct pool *pool, unsigned seen, struct share *share) {
     for (int i = 0; i < pool->spin_rounds; i++) {
         unsigned job = atomic_load_explicit(&pool->job, memory_order_acquire);
         if (job != seen) return job;
-        relax();
+        wait_a_moment(share);
     }
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add(&pool->n_parked, 1);
@@ -104,7 +120,7 @@ static void *worker_main(void *start_arg) {
     struct pool *pool = start.pool;
     unsigned seen = 0;
     for (;;) {
-        seen = wait_for_job(pool, seen);
+        seen = wait_for_job(pool, seen, &pool->shares[start.index]);
         if (pool->stop) return NULL;
         if (!enter(pool)) continue;
         run_ranges(pool, start.index);
@@ -170,10 +186,22 @@ static void run_job(struct pool *pool) {
     atomic_fetch_sub(&pool->inside, CLOSED);
     for (int i = 0; atomic_load_explicit(&pool->inside, memory_order_acquire) != -CLOSED; i++) {
         if (i < pool->spin_rounds)
-            relax();
+            wait_a_moment(&pool->shares[0]);
         else
             sched_yield();
     }
+}
+
+/* Where shares are not equal, the first threads have a task more. */
+size_t pool_first_task(const struct pool *pool, size_t n_tasks, int i_thread) {
+    size_t i = (size_t)i_thread, n = (size_t)pool->n_threads, more = n_tasks % n;
+    return n_tasks / n * i + (i < more ? i : more);
+}
+
+void pool_expect(struct pool *pool, int i_thread, const void *p, size_t n_bytes) {
+    struct share *share = &pool->shares[i_thread];
+    atomic_store_explicit(&share->ahead, (uintptr_t)p, memory_order_relaxed);
+    atomic_store_explicit(&share->ahead_end, (uintptr_t)p + n_bytes, memory_order_relaxed);
 }
 
 void pool_ranges(struct pool *pool, size_t n_tasks, pool_range_fn fn, void *arg) {
@@ -182,11 +210,11 @@ void pool_ranges(struct pool *pool, size_t n_tasks, pool_range_fn fn, void *arg)
         fn(arg, 0, n_tasks, 0);
         return;
     }
-    size_t n_threads = (size_t)pool->n_threads, per_thread = n_tasks / n_threads, begin = 0;
-    for (size_t i = 0; i < n_threads; i++) {
-        atomic_store_explicit(&pool->shares[i].next, begin, memory_order_relaxed);
-        begin += per_thread + (i < n_tasks % n_threads);
-        pool->shares[i].end = begin;
+    for (int i = 0; i < pool->n_threads; i++) {
+        struct share *share = &pool->shares[i];
+        atomic_store_explicit(&share->next, pool_first_task(pool, n_tasks, i),
+                              memory_order_relaxed);
+        share->end = pool_first_task(pool, n_tasks, i + 1);
     }
     pool->fn = fn;
     pool->arg = arg;

@@ -359,6 +359,7 @@ static void attend(const struct attend *a, const void *k_t, const void *v, bool 
 const struct kernels kernels_avx512 = {
     .name = "avx512",
     .quantize = quantize,
+    .prepare = prepare,
     .matmul = matmul,
     .matmul_float = matmul_float,
     .rms_norm = rms_norm,

@@ -74,6 +74,14 @@ INLINE void prefetch_from(const uint8_t *p, size_t n_bytes) {
 
 INLINE void prefetch(const uint8_t *p, size_t n_bytes) { prefetch_from(p + PREFETCH, n_bytes); }
 
+/* The activations of a long row do not all stay in the first-level cache while weights stream
+ * through it, and would queue for it behind what comes from memory. */
+INLINE void prefetch_token(const int8_t *q, size_t n_bytes) {
+    const size_t ahead = 768;
+    for (size_t i = 0; i < n_bytes; i += ZMM_BYTES)
+        _mm_prefetch((const void *)(q + ahead + i), _MM_HINT_T0);
+}
+
 INLINE __m512i in_lanes(__m128i a, __m128i b, __m128i c, __m128i d) {
     __m512i v = _mm512_inserti32x4(_mm512_castsi128_si512(a), b, 1);
     return _mm512_inserti32x4(_mm512_inserti32x4(v, c, 2), d, 3);
@@ -224,6 +232,7 @@ INLINE __m512i dot_codes(const struct quad_format *f, const uint8_t *block, __m5
                          const int8_t *q) {
     __m512i code[4], sum = _mm512_setzero_si512();
     prefetch(block, f->block_bytes);
+    prefetch_token(q, 256);
     f->load_codes(block, code);
     UNROLL
     for (size_t j = 0; j < 4; j++)

@@ -466,6 +466,13 @@ static void run_panels(struct panel p, const struct act *a, float *y, size_t ldy
 
 /* ---- Quantised products ---------------------------------------------------------------------- */
 
+/* Scratch of the direct way. */
+struct prepared {
+    struct token tokens[MAX_DIRECT];
+    struct sums sums; // of GROUP rows
+    size_t stride;    // floats from row to row
+};
+
 /* Hands out aligned pieces of scratch. */
 static void *take(uint8_t **scratch, size_t n_bytes) {
     void *p = *scratch;
@@ -498,27 +505,35 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
     return t;
 }
 
+static void prepare(const struct quant_type *type, const void *w, const struct act *a,
+                    void *scratch) {
+    if (a->n > MAX_DIRECT) return;
+    prefetch_from(w, PREFETCH);
+    const struct format *f = find_format(type->id);
+    uint8_t *free_bytes = scratch;
+    struct prepared *p = take(&free_bytes, sizeof *p);
+    for (size_t t = 0; t < a->n; t++) p->tokens[t] = prepare_token(f, a, t, &free_bytes);
+    p->stride = (a->k / a->block + 15) / 16 * 16;
+    float **const parts[4] = {&p->sums.dot, &p->sums.d, &p->sums.extra, &p->sums.m};
+    for (size_t i = 0; i < 4; i++) *parts[i] = take(&free_bytes, GROUP * p->stride * sizeof(float));
+}
+
 static void matmul_direct(const struct format *f, bool has_min, const uint8_t *w, size_t row_bytes,
                           size_t n_rows, const struct act *a, float *y, size_t ldy,
-                          uint8_t *scratch) {
-    size_t n_blocks = a->k / a->block, stride = (n_blocks + 15) / 16 * 16;
-    struct token tokens[MAX_DIRECT];
-    prefetch_from(w, PREFETCH);
-    for (size_t t = 0; t < a->n; t++) tokens[t] = prepare_token(f, a, t, &scratch);
-    struct sums sums;
-    float **const parts[4] = {&sums.dot, &sums.d, &sums.extra, &sums.m};
-    for (size_t i = 0; i < 4; i++) *parts[i] = take(&scratch, GROUP * stride * sizeof(float));
+                          const struct prepared *p) {
+    size_t n_blocks = a->k / a->block;
+    const struct sums *sums = &p->sums;
     for (size_t r = 0; r < n_rows; r += GROUP) {
         size_t n = n_rows - r < GROUP ? n_rows - r : GROUP;
         for (size_t t = 0; t < a->n; t++) {
             for (size_t i = 0; i < n; i++) {
-                struct sums of_row = {sums.dot + i * stride, sums.d + i * stride,
-                                      sums.extra + i * stride, sums.m + i * stride};
-                f->direct(w + (r + i) * row_bytes, n_blocks, &tokens[t], &of_row);
+                size_t at = i * p->stride;
+                struct sums of_row = {sums->dot + at, sums->d + at, sums->extra + at, sums->m + at};
+                f->direct(w + (r + i) * row_bytes, n_blocks, &p->tokens[t], &of_row);
             }
             const uint8_t *next = w + (r + n) * row_bytes;
             _mm512_mask_storeu_ps(y + t * ldy + r, first_lanes(n),
-                                  sum_up(&sums, stride, n_blocks, has_min, next));
+                                  sum_up(sums, p->stride, n_blocks, has_min, next));
         }
     }
 }

@@ -53,9 +53,13 @@ struct kernels {
      * gives d = NaN and q = 0. */
     void (*quantize)(const float *x, size_t i, struct act *a);
 
+    /* Readies SCRATCH (matmul_scratch_bytes(a->k), 64-byte aligned) for any number of products of A
+     * with rows of TYPE, which will begin at W. NULL: there is nothing to do. */
+    void (*prepare)(const struct quant_type *type, const void *w, const struct act *a,
+                    void *scratch);
+
     /* y[t * ldy + r] = W[r] . A[t] for r < n_rows and all t < a->n. W: n_rows rows, contiguous, of
-     * a quantised type whose block length is a->block. SCRATCH: matmul_scratch_bytes(a->k), 64-byte
-     * aligned. */
+     * a quantised type whose block length is a->block. SCRATCH: as prepare left it. */
     void (*matmul)(const struct quant_type *type, const void *w, size_t n_rows, const struct act *a,
                    float *y, size_t ldy, void *scratch);
 
@@ -84,6 +88,14 @@ struct kernels {
     void (*attend)(const struct attend *a, const void *k_t, const void *v, bool f32,
                    const int32_t *lo, const int32_t *hi);
 };
+
+/* prepare, then matmul. */
+static inline void kernels_multiply(const struct kernels *kernels, const struct quant_type *type,
+                                    const void *w, size_t n_rows, const struct act *a, float *y,
+                                    size_t ldy, void *scratch) {
+    if (kernels->prepare) kernels->prepare(type, w, a, scratch);
+    kernels->matmul(type, w, n_rows, a, y, ldy, scratch);
+}
 
 /* What matmul and matmul_float may use as scratch for rows of k elements. */
 static inline size_t matmul_scratch_bytes(size_t k) { return 64 * k + 65536; }

@@ -15,6 +15,7 @@ struct attention_job {
     size_t layer;
     float *y;
     size_t tile_rows;
+    bool stores; // every sequence is one tile, which stores its own keys and values
 };
 
 /* The task's place: which sequence, which of its rows, which KV head. */
@@ -52,10 +53,13 @@ static void store_head(const struct attention_job *job, const struct step_seq *s
     }
 }
 
+static uint8_t *scratch_of(const struct step *s, int i_thread) {
+    return (uint8_t *)s->scratch + (size_t)i_thread * s->scratch_bytes;
+}
+
 static void store_task(void *arg, size_t kv_head, int i_thread) {
     const struct attention_job *job = arg;
-    uint16_t *half =
-        (uint16_t *)((uint8_t *)job->s->scratch + (size_t)i_thread * job->s->scratch_bytes);
+    uint16_t *half = (uint16_t *)scratch_of(job->s, i_thread);
     for (size_t i = 0; i < job->s->n_seqs; i++) store_head(job, &job->s->seqs[i], kv_head, half);
 }
 
@@ -85,7 +89,8 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
     struct tile tile = find_tile(job, i_task);
     size_t head_dim = shape->head_dim, group = shape->n_heads / shape->n_kv_heads;
     size_t n = tile.n_rows * group;
-    float *buffer = (float *)((uint8_t *)s->scratch + (size_t)i_thread * s->scratch_bytes);
+    float *buffer = (float *)scratch_of(s, i_thread);
+    if (job->stores) store_head(job, tile.seq, tile.kv_head, (uint16_t *)buffer);
     float *q = buffer, *o = q + n * head_dim, *scores = o + n * head_dim;
     float *max = scores + n * KV_BLOCK, *sum = max + n;
     int32_t *lo = (int32_t *)(sum + n), *hi = lo + n;
@@ -126,26 +131,30 @@ size_t attention_scratch_bytes(const struct shape *shape) {
 /* Stores k and v of the step in the caches, then y = attention of q over them. */
 static void attend_all(struct step *s, const struct model *m, size_t layer, float *y) {
     size_t group = m->shape.n_heads / m->shape.n_kv_heads, n_tiles = 0;
-    struct attention_job job = {s, m, layer, y, TILE_QUERIES / group};
+    struct attention_job job = {s, m, layer, y, TILE_QUERIES / group, false};
     if (job.tile_rows == 0) job.tile_rows = 1;
-    pool_tasks(s->pool, m->shape.n_kv_heads, store_task, &job);
-    for (size_t i = 0; i < s->n_seqs; i++) {
-        n_tiles += seq_tiles(&job, &s->seqs[i]);
-    }
+    for (size_t i = 0; i < s->n_seqs; i++) n_tiles += seq_tiles(&job, &s->seqs[i]);
+    job.stores = n_tiles == s->n_seqs;
+    if (!job.stores) pool_tasks(s->pool, m->shape.n_kv_heads, store_task, &job);
     pool_tasks(s->pool, n_tiles * m->shape.n_kv_heads, attention_task, &job);
 }
 
-void attention(struct step *s, const struct model *m, size_t layer, const struct product *beside,
-               float *y) {
+size_t attention_products(const struct step *s, const struct model *m, size_t layer,
+                          struct product list[3]) {
+    if (layer == m->shape.n_layers) {
+        list[0] = product_of(s, &m->w.output, NULL);
+        return 1;
+    }
     const struct layer *l = &m->w.layers[layer];
-    struct product list[4] = {{&l->attn_q.w, l->attn_q.b, 0, s->n, s->q},
-                              {&l->attn_k.w, l->attn_k.b, 0, s->n, s->k},
-                              {&l->attn_v.w, l->attn_v.b, 0, s->n, s->v}};
-    if (beside) list[3] = *beside;
-    products(s, list, beside ? 4 : 3);
+    list[0] = product_of(s, &l->attn_q, s->q);
+    list[1] = product_of(s, &l->attn_k, s->k);
+    list[2] = product_of(s, &l->attn_v, s->v);
+    return 3;
+}
+
+void attention(struct step *s, const struct model *m, size_t layer) {
     rope_apply(s, m, s->q, m->shape.n_heads);
     rope_apply(s, m, s->k, m->shape.n_kv_heads);
     attend_all(s, m, layer, s->att);
     input_set(s, s->att, s->n, m->shape.n_heads * m->shape.head_dim);
-    linear(s, &l->attn_out, y);
 }

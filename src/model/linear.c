@@ -2,7 +2,11 @@
  * thread may take; no sum is ever split. */
 #include "model/step.h"
 
-enum { TASK_ROWS = 16 }; // the widest register tile of the kernels
+enum {
+    TASK_ROWS = 16,           // the widest register tile of the kernels
+    EXPECT_BYTES = 512 << 10, // half of a second-level cache
+    EXPECT_ROWS = 8,          // steps of more are not limited by memory
+};
 
 struct products_job {
     struct step *s;
@@ -23,11 +27,16 @@ static struct act act_rows(const struct act *a, size_t row, size_t n) {
     return view;
 }
 
+static const uint8_t *row_of(const struct tensor *w, size_t row) {
+    return (const uint8_t *)w->data + row * quant_row_bytes(w->type, w->cols);
+}
+
 /* Rows row0 .. row1 - 1 of one product. */
 static void product_rows(struct step *s, const struct product *p, size_t row0, size_t row1,
-                         void *scratch) {
+                         int i_thread) {
     const struct tensor *w = p->w;
-    const uint8_t *data = (const uint8_t *)w->data + row0 * quant_row_bytes(w->type, w->cols);
+    const uint8_t *data = row_of(w, row0);
+    void *scratch = (uint8_t *)s->scratch + (size_t)i_thread * s->scratch_bytes;
     float *y = p->y + row0;
     if (!w->type->unpack) {
         s->kernels->matmul_float(w->type, data, row1 - row0, s->input.x + p->row * w->cols, p->n,
@@ -35,8 +44,11 @@ static void product_rows(struct step *s, const struct product *p, size_t row0, s
     } else {
         const struct act *a = w->type->block_elems == 32 ? &s->input.act32 : &s->input.act256;
         struct act view = act_rows(a, p->row, p->n);
+        if (s->kernels->prepare && s->ready_for[i_thread] != p)
+            s->kernels->prepare(w->type, data, &view, scratch);
         s->kernels->matmul(w->type, data, row1 - row0, &view, y, w->rows, scratch);
     }
+    s->ready_for[i_thread] = p;
     if (p->b)
         for (size_t t = 0; t < p->n; t++)
             s->kernels->add(y + t * w->rows, p->b + row0, row1 - row0);
@@ -45,7 +57,6 @@ static void product_rows(struct step *s, const struct product *p, size_t row0, s
 /* Tasks are numbered through all products. */
 static void products_range(void *arg, size_t begin, size_t end, int i_thread) {
     const struct products_job *job = arg;
-    void *scratch = (uint8_t *)job->s->scratch + (size_t)i_thread * job->s->scratch_bytes;
     size_t first = 0;
     for (size_t i = 0; i < job->n_products && first < end; i++) {
         const struct product *p = &job->list[i];
@@ -53,7 +64,7 @@ static void products_range(void *arg, size_t begin, size_t end, int i_thread) {
         if (last > begin) {
             size_t row0 = begin > first ? (begin - first) * TASK_ROWS : 0;
             size_t row1 = end < last ? (end - first) * TASK_ROWS : p->w->rows;
-            product_rows(job->s, p, row0, row1, scratch);
+            product_rows(job->s, p, row0, row1, i_thread);
         }
         first = last;
     }
@@ -93,15 +104,49 @@ void input_set(struct step *s, const float *x, size_t n, size_t k) {
     in->has32 = in->has256 = false;
 }
 
+static size_t total_tasks(const struct product *list, size_t n_products) {
+    size_t total = 0;
+    for (size_t i = 0; i < n_products; i++) total += n_tasks(&list[i]);
+    return total;
+}
+
+void products_expect(struct step *s, const struct product *list, size_t n_products) {
+    s->expects = true;
+    if (s->n > EXPECT_ROWS) return;
+    size_t total = total_tasks(list, n_products);
+    for (int t = 0; t < pool_n_threads(s->pool); t++) {
+        size_t task = pool_first_task(s->pool, total, t), i = 0;
+        while (i < n_products && task >= n_tasks(&list[i])) task -= n_tasks(&list[i++]);
+        if (i == n_products) return;
+        const struct tensor *w = list[i].w;
+        size_t row = task * TASK_ROWS;
+        size_t n_bytes = (w->rows - row) * quant_row_bytes(w->type, w->cols);
+        pool_expect(s->pool, t, row_of(w, row), n_bytes < EXPECT_BYTES ? n_bytes : EXPECT_BYTES);
+    }
+}
+
 void products(struct step *s, const struct product *list, size_t n_products) {
     quantize_input(s, list, n_products);
     struct products_job job = {s, list, n_products};
-    size_t total = 0;
-    for (size_t i = 0; i < n_products; i++) total += n_tasks(&list[i]);
+    size_t total = total_tasks(list, n_products);
+    for (int t = 0; t < pool_n_threads(s->pool); t++) {
+        s->ready_for[t] = NULL;
+        if (!s->expects) pool_expect(s->pool, t, NULL, 0); // these here were expected last
+    }
+    s->expects = false;
     pool_ranges(s->pool, total, products_range, &job);
 }
 
+struct product product_of(const struct step *s, const struct linear *l, float *y) {
+    return (struct product){&l->w, l->b, 0, s->n, y};
+}
+
 void linear(struct step *s, const struct linear *l, float *y) {
-    struct product p = {&l->w, l->b, 0, s->input.n, y};
+    struct product p = product_of(s, l, y);
     products(s, &p, 1);
+}
+
+void linear_expect(struct step *s, const struct linear *l) {
+    struct product p = product_of(s, l, NULL);
+    products_expect(s, &p, 1);
 }

@@ -35,16 +35,23 @@ static const struct weight weights[] = {
     LAYER("ffn_down_exps.weight", EXPERTS, EXPERTS, down_exps, DIM_FF, DIM_MODEL, DIM_EXPERTS),
 };
 
-static void feed_forward(struct step *s, const struct model *m, const struct layer *l,
-                         const float *h, float *y) {
-    const struct shape *shape = &m->shape;
-    input_set(s, h, s->n, shape->d_model);
-    products(s,
-             (struct product[]){{&l->ffn_gate.w, NULL, 0, s->n, s->gate},
-                                {&l->ffn_up.w, NULL, 0, s->n, s->up}},
-             2);
-    rows_silu_mul(s, s->gate, s->up, s->n, shape->d_ff);
-    input_set(s, s->gate, s->n, shape->d_ff);
+static size_t feed_forward_products(const struct step *s, const struct layer *l,
+                                    struct product list[2]) {
+    list[0] = product_of(s, &l->ffn_gate, s->gate);
+    list[1] = product_of(s, &l->ffn_up, s->up);
+    return 2;
+}
+
+/* y = the dense block of layer I, of the step's input. */
+static void feed_forward(struct step *s, const struct model *m, size_t i, float *y) {
+    const struct layer *l = &m->w.layers[i];
+    size_t d_ff = m->shape.d_ff;
+    struct product list[3];
+    linear_expect(s, &l->ffn_down);
+    products(s, list, feed_forward_products(s, l, list));
+    rows_silu_mul(s, s->gate, s->up, s->n, d_ff);
+    input_set(s, s->gate, s->n, d_ff);
+    products_expect(s, list, attention_products(s, m, i + 1, list));
     linear(s, &l->ffn_down, y);
 }
 
@@ -56,14 +63,20 @@ static bool forward(const struct model *m, struct step *s) {
         if (!step_continues(s, i, shape->n_layers)) return false;
         rows_rms_norm(s, &l->attn_norm, shape->norm_eps, s->x, s->n, d, s->h);
         input_set(s, s->h, s->n, d);
-        attention(s, m, i, NULL, s->out);
+        struct product list[3];
+        linear_expect(s, &l->attn_out);
+        products(s, list, attention_products(s, m, i, list));
+        attention(s, m, i);
+        if (!shape->n_experts) products_expect(s, list, feed_forward_products(s, l, list));
+        linear(s, &l->attn_out, s->out);
         rows_add(s, s->x, s->out, s->n, d);
 
         rows_rms_norm(s, &l->ffn_norm, shape->norm_eps, s->x, s->n, d, s->h);
+        input_set(s, s->h, s->n, d);
         if (shape->n_experts)
-            moe(s, m, l, s->h, s->out);
+            moe(s, m, i, s->h, s->out);
         else
-            feed_forward(s, m, l, s->h, s->out);
+            feed_forward(s, m, i, s->out);
         rows_add(s, s->x, s->out, s->n, d);
     }
     return true;

@@ -71,38 +71,52 @@ static void combine_row(void *arg, size_t row, int i_thread) {
     }
 }
 
-void moe(struct step *s, const struct model *m, const struct layer *l, const float *h, float *y) {
+/* Gate and up of all experts that have slots; returns their number. */
+static size_t inner_products(const struct step *s, const struct model *m, const struct layer *l,
+                             const size_t *starts, struct product list[2 * MAX_EXPERTS]) {
+    size_t n = 0, d_ff = m->shape.d_ff;
+    for (size_t e = 0; e < m->shape.n_experts; e++) {
+        size_t first = starts[e], count = starts[e + 1] - first;
+        if (count == 0) continue;
+        list[n++] = (struct product){&l->gate_exps[e], NULL, first, count, s->gate + first * d_ff};
+        list[n++] = (struct product){&l->up_exps[e], NULL, first, count, s->up + first * d_ff};
+    }
+    return n;
+}
+
+static size_t down_products(const struct step *s, const struct model *m, const struct layer *l,
+                            const size_t *starts, struct product list[MAX_EXPERTS]) {
+    size_t n = 0;
+    for (size_t e = 0; e < m->shape.n_experts; e++) {
+        size_t first = starts[e], count = starts[e + 1] - first;
+        if (count > 0)
+            list[n++] = (struct product){&l->down_exps[e], NULL, first, count,
+                                         s->mixed + first * m->shape.d_model};
+    }
+    return n;
+}
+
+void moe(struct step *s, const struct model *m, size_t i, const float *h, float *y) {
     const struct shape *shape = &m->shape;
+    const struct layer *l = &m->w.layers[i];
     size_t n_slots = s->n * shape->n_experts_used, starts[MAX_EXPERTS + 1];
-    input_set(s, h, s->n, shape->d_model);
     struct product router = {&l->router, NULL, 0, s->n, s->router_logits};
     products(s, &router, 1);
     route(s, shape, starts);
 
+    struct product inner[2 * MAX_EXPERTS], down[MAX_EXPERTS], next[3];
+    size_t n_inner = inner_products(s, m, l, starts, inner);
+    size_t n_down = down_products(s, m, l, starts, down);
+    products_expect(s, inner, n_inner);
     struct gather_job job = {s, h, y, shape->d_model, shape->n_experts_used};
     pool_tasks(s->pool, n_slots, gather_row, &job);
     input_set(s, s->mixed, n_slots, shape->d_model);
-    struct product list[2 * MAX_EXPERTS];
-    size_t n = 0;
-    for (size_t e = 0; e < shape->n_experts; e++) {
-        size_t first = starts[e], count = starts[e + 1] - first;
-        if (count == 0) continue;
-        list[n++] =
-            (struct product){&l->gate_exps[e], NULL, first, count, s->gate + first * shape->d_ff};
-        list[n++] =
-            (struct product){&l->up_exps[e], NULL, first, count, s->up + first * shape->d_ff};
-    }
-    products(s, list, n);
+    products_expect(s, down, n_down);
+    products(s, inner, n_inner);
     rows_silu_mul(s, s->gate, s->up, n_slots, shape->d_ff);
 
     input_set(s, s->gate, n_slots, shape->d_ff);
-    n = 0;
-    for (size_t e = 0; e < shape->n_experts; e++) {
-        size_t first = starts[e], count = starts[e + 1] - first;
-        if (count > 0)
-            list[n++] = (struct product){&l->down_exps[e], NULL, first, count,
-                                         s->mixed + first * shape->d_model};
-    }
-    products(s, list, n);
+    products_expect(s, next, attention_products(s, m, i + 1, next));
+    products(s, down, n_down);
     pool_tasks(s->pool, s->n, combine_row, &job);
 }

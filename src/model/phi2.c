@@ -39,6 +39,14 @@ static const struct weight weights[] = {
     LAYER("ffn_down.bias", VECTOR, ALWAYS, ffn_down.b, DIM_MODEL),
 };
 
+/* What a layer computes from its normed input; after the last layer, the logits. */
+static size_t input_products(const struct step *s, const struct model *m, size_t layer,
+                             struct product list[4]) {
+    size_t n = attention_products(s, m, layer, list);
+    if (layer < m->shape.n_layers) list[n++] = product_of(s, &m->w.layers[layer].ffn_up, s->up);
+    return n;
+}
+
 static bool forward(const struct model *m, struct step *s) {
     const struct shape *shape = &m->shape;
     size_t d = shape->d_model;
@@ -47,12 +55,17 @@ static bool forward(const struct model *m, struct step *s) {
         if (!step_continues(s, i, shape->n_layers)) return false;
         rows_layer_norm(s, &l->attn_norm, shape->norm_eps, s->x, s->n, d, s->h);
         input_set(s, s->h, s->n, d);
-        const struct product up = {&l->ffn_up.w, l->ffn_up.b, 0, s->n, s->up};
-        attention(s, m, i, &up, s->out);
+        struct product list[4];
+        linear_expect(s, &l->attn_out);
+        products(s, list, input_products(s, m, i, list));
+        attention(s, m, i);
+        linear_expect(s, &l->ffn_down);
+        linear(s, &l->attn_out, s->out);
         rows_add(s, s->x, s->out, s->n, d);
 
         rows_gelu(s, s->up, s->n, shape->d_ff);
         input_set(s, s->up, s->n, shape->d_ff);
+        products_expect(s, list, input_products(s, m, i + 1, list));
         linear(s, &l->ffn_down, s->out);
         rows_add(s, s->x, s->out, s->n, d);
     }

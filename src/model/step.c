@@ -55,6 +55,7 @@ size_t step_layout(struct step *s, const struct model *m, size_t n, int n_thread
     s->scratch_bytes = max_size(matmul_scratch_bytes(widest), attention_scratch_bytes(shape));
     s->scratch_bytes = (s->scratch_bytes + 63) & ~(size_t)63;
     s->scratch = take(&l, (uint64_t)n_threads, s->scratch_bytes);
+    s->ready_for = take(&l, (uint64_t)n_threads, sizeof(void *));
     return l.overflow ? SIZE_MAX : (size_t)l.used;
 }
 

@@ -46,6 +46,8 @@ struct step {
     float *router_logits;       // (n, n_experts)
     void *scratch;              // (n_threads, scratch_bytes)
     size_t scratch_bytes;
+    bool expects;                     // products_expect was called since the last products
+    const struct product **ready_for; // (n_threads) what the kernels prepared scratch for
 };
 
 /* Bytes of workspace that N rows need, with the step's pointers set into BASE (64-byte aligned) if
@@ -84,20 +86,27 @@ struct product {
 };
 void input_set(struct step *s, const float *x, size_t n, size_t k);
 void products(struct step *s, const struct product *list, size_t n_products);
-void linear(struct step *s, const struct linear *l, float *y); // all rows of the input
+/* Tells idle threads what comes after the products that are computed next, so that they fetch its
+ * weights. */
+void products_expect(struct step *s, const struct product *list, size_t n_products);
+struct product product_of(const struct step *s, const struct linear *l, float *y); // all rows
+void linear(struct step *s, const struct linear *l, float *y);                     // all rows
+void linear_expect(struct step *s, const struct linear *l);
 
 /* rope.c */
 void rope_prepare(struct step *s, const struct model *m);
 void rope_apply(struct step *s, const struct model *m, float *x, size_t n_heads);
 
-/* attention.c: y (n, d_model) = self-attention of the step's input (normed rows), output matrix
- * included; extends the KV caches by the rows of the step. Leaves another input. BESIDE: a product
- * of the same input that is computed along with queries, keys and values, or NULL. */
-void attention(struct step *s, const struct model *m, size_t layer, const struct product *beside,
-               float *y);
+/* attention.c: the products that give queries, keys and values; after the last layer that with the
+ * output matrix, which comes in their place. Returns how many. */
+size_t attention_products(const struct step *s, const struct model *m, size_t layer,
+                          struct product list[3]);
+/* Self-attention of those queries, keys and values: extends the KV caches by the rows of the step,
+ * and leaves the input of the layer's attn_out. */
+void attention(struct step *s, const struct model *m, size_t layer);
 size_t attention_scratch_bytes(const struct shape *shape); // per thread
 
-/* moe.c: y = sum over the chosen experts of h. */
+/* moe.c: y = sum over the chosen experts of h, in layer I. */
 struct moe_route {
     float weight;
     uint32_t row; // of the step
@@ -108,6 +117,6 @@ struct moe_route {
  * softmax over them as WEIGHTS. */
 void moe_pick(const float *logits, size_t n_experts, size_t n_used, uint32_t *chosen,
               float *weights);
-void moe(struct step *s, const struct model *m, const struct layer *l, const float *h, float *y);
+void moe(struct step *s, const struct model *m, size_t i, const float *h, float *y);
 
 #endif

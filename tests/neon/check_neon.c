@@ -122,7 +122,7 @@ static void check_matmul(const struct quant_type *type, size_t n_rows, size_t n,
         }
         struct act a;
         make_act(x, n, k, type->block_elems, &kernels_scalar, &a);
-        tables[i]->matmul(type, w, n_rows, &a, y[i], ldy, scratch);
+        kernels_multiply(tables[i], type, w, n_rows, &a, y[i], ldy, scratch);
         free_act(&a);
     }
     report(same_floats(y[0], y[1], n * ldy), hostile ? "hostile matmul" : "matmul", type->name,
