@@ -23,11 +23,11 @@ enum {
 
 /* A token as its format's rows want it. */
 struct token {
-    const int8_t *q;      // (k) in the order of the format's codes
-    const int16_t *bsum;  // of groups of 16 or 32, see prepare_bsum
-    const __m512i *start; // (k / 128) minus the excess of biased codes, see prepare_halves
-    const float *asum;    // (k / 32) sums over blocks of 32
-    const float *d;       // (n_blocks)
+    const int8_t *q;       // (k) in the order of the format's codes
+    const int16_t *bsum;   // of groups of 16 or 32, see prepare_bsum
+    const int32_t *excess; // (k / 32) what biased codes give too much, see prepare_excess
+    const float *asum;     // (k / 32) sums over blocks of 32
+    const float *d;        // (n_blocks)
 };
 
 /* What each block of a row adds to the product: dot * d, then extra * m where the type has mins. */
@@ -158,23 +158,26 @@ static void prepare_bsum(const int16_t *bsum, size_t n_blocks, bool pairs, int16
 }
 
 /* For every 128 elements, four groups of 32: the first halves of the groups, a lane for each, then
- * the other halves; and -BIAS times the sum of each group, spread over its lane. A last part that
- * is shorter is filled with zeros. */
-static void prepare_halves(const int8_t *q, const int16_t *bsum, size_t k, int bias, int8_t *out,
-                           int32_t *start, float *asum) {
-    for (size_t i = 0; i < k; i += 128, out += 128, start += LANES)
-        for (size_t l = 0; l < 4; l++) {
-            bool there = i + 32 * l < k;
-            memset(start + 4 * l, 0, 4 * sizeof *start);
-            for (size_t half = 0; half < 2; half++) {
-                int8_t *to = out + 64 * half + 16 * l;
-                memset(to, 0, 16);
-                if (!there) continue;
-                memcpy(to, q + i + 32 * l + 16 * half, 16);
-                start[4 * l + half] = -bias * bsum[i / 16 + 2 * l + half];
-            }
-            if (there) asum[i / 32 + l] = (float)(bsum[i / 16 + 2 * l] + bsum[i / 16 + 2 * l + 1]);
-        }
+ * the other halves. A last part that is shorter is filled with zeros. */
+static void prepare_halves(const int8_t *q, size_t k, int8_t *out) {
+    memset(out, 0, (k + 127) / 128 * 128);
+    for (size_t i = 0; i < k; i += 32) {
+        int8_t *to = out + i / 128 * 128 + i % 128 / 2;
+        memcpy(to, q + i, 16);
+        memcpy(to + ZMM_BYTES, q + i + 16, 16);
+    }
+}
+
+/* For each group of 32 its sum, and BIAS times that. SWAPPED: with blocks of 8 groups, four blocks
+ * at a time, those of all first groups, then those of all second ones, ... */
+static void prepare_excess(const int16_t *bsum, size_t k, int bias, bool swapped, int32_t *excess,
+                           float *asum) {
+    if (swapped) memset(excess, 0, (k + 1023) / 1024 * 32 * sizeof *excess);
+    for (size_t i = 0; i < k / 32; i++) {
+        int sum = bsum[2 * i] + bsum[2 * i + 1];
+        excess[swapped ? i / 32 * 32 + i % 8 * 4 + i / 8 % 4 : i] = bias * sum;
+        asum[i] = (float)sum;
+    }
 }
 
 /* ---- Blocks of 256 with sub-scales of 8 bits ------------------------------------------------- */
@@ -454,8 +457,8 @@ INLINE __m512i iq4_xs_scales(__m512i low, __m512i high, int first) {
 }
 
 /* Four groups of 32, their halves in two registers, a lane for each. */
-INLINE __m512i dot_halves(__m512i low, __m512i high, __m512i start, const int8_t *q) {
-    __m512i dot = _mm512_dpbusd_epi32(start, low, _mm512_loadu_si512(q));
+INLINE __m512i dot_halves(__m512i low, __m512i high, const int8_t *q) {
+    __m512i dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low, _mm512_loadu_si512(q));
     return _mm512_dpbusd_epi32(dot, high, _mm512_loadu_si512(q + ZMM_BYTES));
 }
 
@@ -471,14 +474,13 @@ static void direct_iq4_xs(const uint8_t *row, size_t n_blocks, const struct toke
             size_t at = i < n ? i : n - 1;
             const uint8_t *p = block + at * step;
             const int8_t *q = t->q + (b + at) * 256;
-            const __m512i *start = t->start + (b + at) * 2;
             __m512i code[4];
             prefetch(p, step);
             nibbles_in_order(((const struct block_iq4_xs *)p)->qs, code);
             UNROLL
             for (size_t j = 0; j < 4; j++) code[j] = look_up(quant_iq4_codebook, 128, code[j]);
-            dot[0][i] = dot_halves(code[0], code[1], start[0], q);
-            dot[1][i] = dot_halves(code[2], code[3], start[1], q + 128);
+            dot[0][i] = dot_halves(code[0], code[1], q);
+            dot[1][i] = dot_halves(code[2], code[3], q + 128);
         }
         __m128i words = words_of_blocks(block, step, n); // d below scales_h
         __m512i high = _mm512_broadcast_i32x4(_mm_srli_epi32(words, 16));
@@ -487,6 +489,7 @@ static void direct_iq4_xs(const uint8_t *row, size_t n_blocks, const struct toke
         UNROLL
         for (int j = 0; j < 2; j++) {
             __m512i dots = sum_in_lanes(dot[j][0], dot[j][1], dot[j][2], dot[j][3]);
+            dots = _mm512_sub_epi32(dots, _mm512_loadu_si512(t->excess + b * 8 + j * LANES));
             sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(dots, iq4_xs_scales(low, high, 4 * j)));
         }
         __m128 d = upper_halves(_mm_slli_epi32(words, 16));
@@ -508,67 +511,106 @@ struct halves_format {
     bool e8;      // d is a power of two in one byte
 };
 
-/* The f16 at OFFSET of four blocks. A register holds the beginnings of small blocks. */
-INLINE __m128 halves_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
-    if (n == 4 && 3 * step + offset + 2 <= ZMM_BYTES) {
-        short w[4];
-        for (size_t l = 0; l < 4; l++) w[l] = (short)((l * step + offset) / 2);
-        __m512i index = _mm512_castsi128_si512(_mm_setr_epi16(w[0], w[1], w[2], w[3], 0, 0, 0, 0));
-        __m512i v = _mm512_permutexvar_epi16(index, _mm512_loadu_si512(block));
-        return _mm_cvtph_ps(_mm512_castsi512_si128(v));
+/* From A, N words of 16 bits from FIRST_A on, and N from STEP words further on; then likewise from
+ * B. */
+INLINE __m512i words_of_two(__m512i a, __m512i b, int n, int first_a, int first_b, int step) {
+    short w[32] = {0};
+    for (int i = 0; i < n; i++) {
+        w[i] = (short)(first_a + i);
+        w[n + i] = (short)(first_a + step + i);
+        w[2 * n + i] = (short)(32 + first_b + i);
+        w[3 * n + i] = (short)(32 + first_b + step + i);
     }
-    uint16_t h[4];
-    for (size_t l = 0; l < 4; l++) h[l] = load_u16(block + (l < n ? l : n - 1) * step + offset);
-    return _mm_cvtph_ps(
-        _mm_setr_epi16((short)h[0], (short)h[1], (short)h[2], (short)h[3], 0, 0, 0, 0));
+    return _mm512_permutex2var_epi16(a, _mm512_loadu_si512(w), b);
 }
 
-INLINE __m128 scales_of_blocks(const struct halves_format *f, const uint8_t *block, size_t n) {
-    if (!f->e8) return halves_of_blocks(block, f->block_bytes, n, 0);
-    float d[4];
-    for (size_t l = 0; l < 4; l++) d[l] = power_of_two(block[(l < n ? l : n - 1) * f->block_bytes]);
-    return _mm_setr_ps(d[0], d[1], d[2], d[3]);
+/* Four small blocks of an even size nearly fill one register, or two that overlap, and a
+ * permutation is cheaper than a load for each. */
+INLINE bool can_gather(size_t step) { return step % 2 == 0 && step <= 24; }
+
+/* N_BYTES, even, at OFFSET of each of four such blocks. */
+INLINE __m512i gather_blocks(const uint8_t *block, size_t step, size_t offset, size_t n_bytes) {
+    size_t a = offset + ZMM_BYTES <= 4 * step ? offset : 0;
+    size_t end = 3 * step + offset + n_bytes, b = end > ZMM_BYTES ? end - ZMM_BYTES : 0;
+    return words_of_two(_mm512_loadu_si512(block + a), _mm512_loadu_si512(block + b),
+                        (int)n_bytes / 2, (int)(offset - a) / 2, (int)(2 * step + offset - b) / 2,
+                        (int)step / 2);
 }
 
-/* The dot products of blocks B .. B + N - 1, N <= 4, a lane to be summed for each. */
-INLINE __m512i add_halves(const struct halves_format *f, const uint8_t *row, size_t b, size_t n,
-                          const struct token *t, const struct sums *out) {
+/* The f16 at OFFSET of N blocks, N <= 4. */
+INLINE __m128i halves_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
+    if (n == 4 && can_gather(step))
+        return _mm512_castsi512_si128(gather_blocks(block, step, offset, 2));
+    short h[4];
+    for (size_t l = 0; l < 4; l++)
+        h[l] = (short)load_u16(block + (l < n ? l : n - 1) * step + offset);
+    return _mm_setr_epi16(h[0], h[1], h[2], h[3], 0, 0, 0, 0);
+}
+
+/* The same for N <= 16 blocks. */
+INLINE __m512 floats_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
+    __m128i h[4] = {0};
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        if (4 * i < n)
+            h[i] =
+                halves_of_blocks(block + 4 * i * step, step, n - 4 * i < 4 ? n - 4 * i : 4, offset);
+    __m128i low = _mm_unpacklo_epi64(h[0], h[1]), high = _mm_unpacklo_epi64(h[2], h[3]);
+    return _mm512_cvtph_ps(_mm256_set_m128i(high, low));
+}
+
+INLINE __m512 scales_of_blocks(const struct halves_format *f, const uint8_t *block, size_t n) {
+    if (!f->e8) return floats_of_blocks(block, f->block_bytes, n, 0);
+    float d[16] = {0};
+    for (size_t l = 0; l < n; l++) d[l] = power_of_two(block[l * f->block_bytes]);
+    return _mm512_loadu_ps(d);
+}
+
+/* Blocks B .. B + N - 1, N <= 16. */
+INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t b, size_t n,
+                       const struct token *t, const struct sums *out) {
     const uint8_t *block = row + b * f->block_bytes;
-    __m512i first, second;
-    prefetch(block, n * f->block_bytes);
-    f->load(block, n, &first, &second);
-    __m128 da = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), t->d + b);
-    _mm_storeu_ps(out->d + b, _mm_mul_ps(scales_of_blocks(f, block, n), da));
+    __m512i dot[4] = {0}, first, second;
+    UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        if (4 * i >= n) continue;
+        const uint8_t *four = block + 4 * i * f->block_bytes;
+        prefetch(four, 4 * f->block_bytes);
+        f->load(four, n - 4 * i < 4 ? n - 4 * i : 4, &first, &second);
+        dot[i] = dot_halves(first, second, t->q + (b + 4 * i) * 32);
+    }
+    __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]); // lane l, element i: 4 i + l
+    const __m512i in_order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __mmask16 there = first_lanes(n);
+    dots = _mm512_sub_epi32(_mm512_permutexvar_epi32(in_order, dots),
+                            _mm512_maskz_loadu_epi32(there, t->excess + b));
+    __m512 da = _mm512_maskz_loadu_ps(there, t->d + b);
+    _mm512_storeu_ps(out->dot + b, _mm512_cvtepi32_ps(dots));
+    _mm512_storeu_ps(out->d + b, _mm512_mul_ps(scales_of_blocks(f, block, n), da));
     if (f->has_min)
-        _mm_storeu_ps(out->m + b, _mm_mul_ps(halves_of_blocks(block, f->block_bytes, n, 2), da));
-    return dot_halves(first, second, t->start[b / 4], t->q + b * 32);
+        _mm512_storeu_ps(out->m + b,
+                         _mm512_mul_ps(floats_of_blocks(block, f->block_bytes, n, 2), da));
 }
 
 INLINE void direct_halves(const struct halves_format *f, const uint8_t *row, size_t n_blocks,
                           const struct token *t, const struct sums *out) {
     size_t b = 0;
-    for (; b + 16 <= n_blocks; b += 16) {
-        __m512i dot[4];
-        UNROLL
-        for (size_t i = 0; i < 4; i++) dot[i] = add_halves(f, row, b + 4 * i, 4, t, out);
-        __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]); // lane l, element i: 4 i + l
-        const __m512i in_order =
-            _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        _mm512_storeu_ps(out->dot + b,
-                         _mm512_cvtepi32_ps(_mm512_permutexvar_epi32(in_order, dots)));
-    }
-    for (; b < n_blocks; b += 4) {
-        size_t n = n_blocks - b < 4 ? n_blocks - b : 4;
-        __m128i dots = sum_each_lane(add_halves(f, row, b, n, t, out));
-        _mm_storeu_ps(out->dot + b, _mm_cvtepi32_ps(dots));
-    }
+    for (; b + 16 <= n_blocks; b += 16) add_halves(f, row, b, 16, t, out);
+    if (b < n_blocks) add_halves(f, row, b, n_blocks - b, t, out);
     if (f->has_min) memcpy(out->extra, t->asum, n_blocks * sizeof *out->extra);
 }
 
+/* 16 bytes at OFFSET of N blocks, N <= 4, a lane for each. */
+INLINE __m512i lanes_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
+    if (n == 4 && can_gather(step)) return gather_blocks(block, step, offset, 16);
+    return load_lanes(block + offset, step, n);
+}
+
 /* Nibbles of the 16 bytes at OFFSET of each block. */
-INLINE void nibbles_of_blocks(const uint8_t *block, size_t step, size_t n, __m512i *first,
-                              __m512i *second) {
-    __m512i v = load_lanes(block, step, n);
+INLINE void nibbles_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset,
+                              __m512i *first, __m512i *second) {
+    __m512i v = lanes_of_blocks(block, step, n, offset);
     *first = _mm512_and_si512(v, _mm512_set1_epi8(15));
     *second = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
 }
@@ -588,37 +630,38 @@ INLINE void add_fifth_halves(const uint8_t *block, size_t step, size_t n, __m512
 }
 
 INLINE void halves_q4_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p + 2, sizeof(struct block_q4_0), n, first, second);
+    nibbles_of_blocks(p, sizeof(struct block_q4_0), n, 2, first, second);
 }
 
 INLINE void halves_q4_1(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p + 4, sizeof(struct block_q4_1), n, first, second);
+    nibbles_of_blocks(p, sizeof(struct block_q4_1), n, 4, first, second);
 }
 
 INLINE void halves_q5_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p + 6, sizeof(struct block_q5_0), n, first, second);
+    nibbles_of_blocks(p, sizeof(struct block_q5_0), n, 6, first, second);
     add_fifth_halves(p + 2, sizeof(struct block_q5_0), n, first, second);
 }
 
 INLINE void halves_q5_1(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p + 8, sizeof(struct block_q5_1), n, first, second);
+    nibbles_of_blocks(p, sizeof(struct block_q5_1), n, 8, first, second);
     add_fifth_halves(p + 4, sizeof(struct block_q5_1), n, first, second);
 }
 
 INLINE void halves_q8_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
     const __m512i top = _mm512_set1_epi8((char)0x80);
-    *first = _mm512_xor_si512(load_lanes(p + 2, sizeof(struct block_q8_0), n), top);
-    *second = _mm512_xor_si512(load_lanes(p + 18, sizeof(struct block_q8_0), n), top);
+    const size_t step = sizeof(struct block_q8_0);
+    *first = _mm512_xor_si512(lanes_of_blocks(p, step, n, 2), top);
+    *second = _mm512_xor_si512(lanes_of_blocks(p, step, n, 18), top);
 }
 
 INLINE void halves_iq4_nl(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p + 2, sizeof(struct block_iq4_nl), n, first, second);
+    nibbles_of_blocks(p, sizeof(struct block_iq4_nl), n, 2, first, second);
     *first = look_up(quant_iq4_codebook, 128, *first);
     *second = look_up(quant_iq4_codebook, 128, *second);
 }
 
 INLINE void halves_mxfp4(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p + 1, sizeof(struct block_mxfp4), n, first, second);
+    nibbles_of_blocks(p, sizeof(struct block_mxfp4), n, 1, first, second);
     *first = look_up(quant_mxfp4_codebook, 16, *first);
     *second = look_up(quant_mxfp4_codebook, 16, *second);
 }

@@ -495,11 +495,12 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
         t.bsum = sums;
     } else if (f->load_pair || f->id == QUANT_IQ4_XS) {
         int8_t *halves = take(scratch, padded);
-        int32_t *start = take(scratch, padded / 128 * ZMM_BYTES);
+        int32_t *excess = take(scratch, padded / 32 * sizeof *excess);
         float *asum = take(scratch, padded / 32 * sizeof *asum);
-        prepare_halves(q, bsum, k, f->bias, halves, start, asum);
+        prepare_halves(q, k, halves);
+        prepare_excess(bsum, k, f->bias, !f->load_pair, excess, asum);
         t.q = halves;
-        t.start = (const __m512i *)(const void *)start;
+        t.excess = excess;
         t.asum = asum;
     }
     return t;
