@@ -49,9 +49,10 @@ static void product_rows(struct step *s, const struct product *p, size_t row0, s
         s->kernels->matmul(w->type, data, row1 - row0, &view, y, w->rows, scratch);
     }
     s->ready_for[i_thread] = p;
-    if (p->b)
-        for (size_t t = 0; t < p->n; t++)
-            s->kernels->add(y + t * w->rows, p->b + row0, row1 - row0);
+    for (size_t t = 0; t < p->n; t++, y += w->rows) {
+        if (p->b) s->kernels->add(y, p->b + row0, row1 - row0);
+        if (p->gelu) s->kernels->gelu(y, row1 - row0);
+    }
 }
 
 /* Tasks are numbered through all products. */
@@ -138,7 +139,7 @@ void products(struct step *s, const struct product *list, size_t n_products) {
 }
 
 struct product product_of(const struct step *s, const struct linear *l, float *y) {
-    return (struct product){&l->w, l->b, 0, s->n, y};
+    return (struct product){&l->w, l->b, false, 0, s->n, y};
 }
 
 void linear(struct step *s, const struct linear *l, float *y) {

@@ -78,8 +78,10 @@ static size_t inner_products(const struct step *s, const struct model *m, const 
     for (size_t e = 0; e < m->shape.n_experts; e++) {
         size_t first = starts[e], count = starts[e + 1] - first;
         if (count == 0) continue;
-        list[n++] = (struct product){&l->gate_exps[e], NULL, first, count, s->gate + first * d_ff};
-        list[n++] = (struct product){&l->up_exps[e], NULL, first, count, s->up + first * d_ff};
+        list[n++] =
+            (struct product){&l->gate_exps[e], NULL, false, first, count, s->gate + first * d_ff};
+        list[n++] =
+            (struct product){&l->up_exps[e], NULL, false, first, count, s->up + first * d_ff};
     }
     return n;
 }
@@ -90,8 +92,8 @@ static size_t down_products(const struct step *s, const struct model *m, const s
     for (size_t e = 0; e < m->shape.n_experts; e++) {
         size_t first = starts[e], count = starts[e + 1] - first;
         if (count > 0)
-            list[n++] = (struct product){&l->down_exps[e], NULL, first, count,
-                                         s->mixed + first * m->shape.d_model};
+            list[n++] = (struct product){
+                &l->down_exps[e], NULL, false, first, count, s->mixed + first * m->shape.d_model};
     }
     return n;
 }
@@ -100,7 +102,7 @@ void moe(struct step *s, const struct model *m, size_t i, const float *h, float 
     const struct shape *shape = &m->shape;
     const struct layer *l = &m->w.layers[i];
     size_t n_slots = s->n * shape->n_experts_used, starts[MAX_EXPERTS + 1];
-    struct product router = {&l->router, NULL, 0, s->n, s->router_logits};
+    struct product router = {&l->router, NULL, false, 0, s->n, s->router_logits};
     products(s, &router, 1);
     route(s, shape, starts);
 

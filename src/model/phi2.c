@@ -43,7 +43,9 @@ static const struct weight weights[] = {
 static size_t input_products(const struct step *s, const struct model *m, size_t layer,
                              struct product list[4]) {
     size_t n = attention_products(s, m, layer, list);
-    if (layer < m->shape.n_layers) list[n++] = product_of(s, &m->w.layers[layer].ffn_up, s->up);
+    if (layer == m->shape.n_layers) return n;
+    list[n] = product_of(s, &m->w.layers[layer].ffn_up, s->up);
+    list[n++].gelu = true;
     return n;
 }
 
@@ -63,7 +65,6 @@ static bool forward(const struct model *m, struct step *s) {
         linear(s, &l->attn_out, s->out);
         rows_add(s, s->x, s->out, s->n, d);
 
-        rows_gelu(s, s->up, s->n, shape->d_ff);
         input_set(s, s->up, s->n, shape->d_ff);
         products_expect(s, list, input_products(s, m, i + 1, list));
         linear(s, &l->ffn_down, s->out);

@@ -48,12 +48,6 @@ static void silu_mul_row(void *arg, size_t row, int i_thread) {
     job->s->kernels->silu_mul(job->y + row * job->d, job->x + row * job->d, job->d);
 }
 
-static void gelu_row(void *arg, size_t row, int i_thread) {
-    (void)i_thread;
-    const struct rows_job *job = arg;
-    job->s->kernels->gelu(job->y + row * job->d, job->d);
-}
-
 void rows_embed(struct step *s, const struct tensor *embd, float *x) {
     struct rows_job job = {.s = s, .embd = embd, .y = x, .d = embd->cols};
     pool_tasks(s->pool, s->n, embed_row, &job);
@@ -79,9 +73,4 @@ void rows_add(struct step *s, float *y, const float *x, size_t n, size_t d) {
 void rows_silu_mul(struct step *s, float *gate, const float *up, size_t n, size_t d) {
     struct rows_job job = {.s = s, .x = up, .y = gate, .d = d};
     pool_tasks(s->pool, n, silu_mul_row, &job);
-}
-
-void rows_gelu(struct step *s, float *x, size_t n, size_t d) {
-    struct rows_job job = {.s = s, .y = x, .d = d};
-    pool_tasks(s->pool, n, gelu_row, &job);
 }

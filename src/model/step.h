@@ -75,13 +75,13 @@ void rows_layer_norm(struct step *s, const struct norm *norm, float eps, const f
                      size_t d, float *y);
 void rows_add(struct step *s, float *y, const float *x, size_t n, size_t d);
 void rows_silu_mul(struct step *s, float *gate, const float *up, size_t n, size_t d);
-void rows_gelu(struct step *s, float *x, size_t n, size_t d);
 
-/* linear.c: several products in one go; Y is (n, w->rows). */
+/* linear.c: several products in one go; Y (n, w->rows) = x W^T + b, then gelu of that if asked. */
 struct product {
     const struct tensor *w;
     const float *b; // (w->rows) or NULL
-    size_t row, n;  // rows of the input it takes
+    bool gelu;
+    size_t row, n; // rows of the input it takes
     float *y;
 };
 void input_set(struct step *s, const float *x, size_t n, size_t k);
