@@ -153,6 +153,15 @@ void exchange_end(struct exchange *x) {
     x->ended = true;
 }
 
+void exchange_aside(struct exchange *x, void (*fn)(void *user), void *user) {
+    require(!x->started && !x->ended);
+    fn(user);
+}
+void exchange_then(struct exchange *x, void (*fn)(void *user), void *user) {
+    require(!x->started && !x->ended);
+    fn(user);
+}
+
 /* ---- Requests -------------------------------------------------------------------------------- */
 
 static struct server *server;

@@ -12,6 +12,9 @@
 #include "server/asked.h"
 #include "server/tools.h"
 
+/* An answer with so many is written aside: that takes milliseconds. */
+enum { MANY_NUMBERS = 10000 };
+
 struct answer *answer_new(struct server *server, struct exchange *exchange, struct lane *lane,
                         const struct dialect *dialect, const char *id_prefix, size_t n_choices) {
     struct answer *const answer = mem_alloc(sizeof *answer);
@@ -110,6 +113,24 @@ static void fail(struct answer *answer, enum octet_status why, int status, const
     answer_free(answer);
 }
 
+static void reply_whole(void *user) {
+    struct answer *const answer = user;
+    exchange_on_gone(answer->exchange, NULL, NULL);
+    server_reply_json(answer->exchange, 200, answer->dialect->whole(answer));
+    answer_free(answer);
+}
+
+/* How many numbers are to be written. */
+static size_t n_numbers(const struct answer *answer) {
+    size_t n = 0;
+    for (size_t i = 0; i < answer->n_choices; i++) {
+        const struct choice *const choice = &answer->choices[i];
+        n += choice->n_tokens * JOB_MAX_TOPS;
+        if (choice->vectors) n += choice->vectors->n * choice->vectors->d;
+    }
+    return n;
+}
+
 static void end(struct answer *answer) {
     struct exchange *const exchange = answer->exchange;
     log_answer(answer);
@@ -117,11 +138,12 @@ static void end(struct answer *answer) {
         answer->dialect->end(answer);
         exchange_on_gone(exchange, NULL, NULL);
         exchange_end(exchange);
+        answer_free(answer);
+    } else if (n_numbers(answer) >= MANY_NUMBERS) {
+        exchange_aside(exchange, reply_whole, answer);
     } else {
-        exchange_on_gone(exchange, NULL, NULL);
-        server_reply_json(exchange, 200, answer->dialect->whole(answer));
+        reply_whole(answer);
     }
-    answer_free(answer);
 }
 
 /* ---- From the lane --------------------------------------------------------------------------- */
@@ -289,7 +311,8 @@ static bool add_reader(struct choice *choice) {
     return true;
 }
 
-void answer_start(struct answer *answer) {
+static void start(void *user) {
+    struct answer *const answer = user;
     struct octet_err err;
     bool fine = true;
     for (size_t i = 0; i < answer->n_choices; i++) fine &= add_reader(&answer->choices[i]);
@@ -301,7 +324,6 @@ void answer_start(struct answer *answer) {
     for (size_t i = 0; i < answer->n_choices; i += answer->n_samples)
         answer->prompt_tokens += answer->choices[i].job->prompt.n;
     answer->submitted = probe_seconds();
-    exchange_on_gone(answer->exchange, on_gone, answer);
     for (; answer->n_submitted < answer->n_choices; answer->n_submitted++) {
         const enum octet_status status =
             lane_submit(answer->lane, answer->choices[answer->n_submitted].job, &err);
@@ -314,6 +336,11 @@ void answer_start(struct answer *answer) {
     exchange_start(answer->exchange, answer->dialect->stream_type);
     if (answer->dialect->silence) exchange_keep_alive(answer->exchange, answer->dialect->silence);
     if (answer->dialect->begin) answer->dialect->begin(answer);
+}
+
+void answer_start(struct answer *answer) {
+    exchange_on_gone(answer->exchange, on_gone, answer);
+    exchange_then(answer->exchange, start, answer);
 }
 
 struct lane *answer_lane(struct server *server, struct exchange *exchange, struct body *body) {

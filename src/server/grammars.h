@@ -3,12 +3,15 @@
 #ifndef OCTET_SERVER_GRAMMARS_H
 #define OCTET_SERVER_GRAMMARS_H
 
+#include <pthread.h>
+
 #include "octet.h"
 
 enum { GRAMMARS_KEPT = 16 };
 
-/* Zero it first. One thread at a time. */
+/* Any thread. While one makes a grammar, others are not kept from theirs. */
 struct grammars {
+    pthread_mutex_t lock;
     struct kept_grammar {
         struct octet_grammar *grammar; // NULL: a free place
         char *source;                  // (n_bytes)
@@ -19,6 +22,7 @@ struct grammars {
     uint64_t n_asked;
 };
 
+void grammars_open(struct grammars *g);
 /* *OUT: a share, which the caller closes. SCHEMA: the source is a JSON schema, not GBNF. */
 enum octet_status grammars_get(struct grammars *g, struct octet_model *model, bool schema,
                                const char *source, size_t n_bytes, struct octet_grammar **out,

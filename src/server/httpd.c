@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -23,6 +24,7 @@
 #include "base/mem.h"
 #include "base/probe.h"
 #include "base/status.h"
+#include "server/aside.h"
 #include "server/crowd.h"
 #include "server/packed.h"
 
@@ -32,11 +34,15 @@ enum { IDLE_SECONDS = 120, SILENCE_SECONDS = 5, MAX_HEADER_BYTES = 64 * 1024, MA
 /* What waits for a client that does not read its stream; more, and it is dropped. */
 enum { MAX_UNSENT_BYTES = 4 << 20 };
 
+/* Bodies from this size on are read aside; below, a request keeps the thread for a millisecond. */
+enum { LARGE_BODY_BYTES = 32 * 1024, PIECE_BYTES = 1 << 20 };
+
 struct httpd {
     struct httpd_options options;
     struct event_base *base;
     struct evhttp *evhttp;
     struct mailbox *mail;
+    struct aside *aside;
     struct event *grace, *sweep;
     int port;
     struct exchange *exchanges; // under way
@@ -47,7 +53,8 @@ struct httpd {
 
 struct exchange {
     struct httpd *http;
-    struct evhttp_request *request;
+    struct evhttp_request *request; // NULL: libevent has freed it while the exchange was aside
+    const struct route *route;
     struct event *closed;
     struct exchange *next, **link;
     struct buffer body; // that came compressed
@@ -57,6 +64,18 @@ struct exchange {
     char path[MAX_PATH];
     struct event *silence; // NULL: nobody minds
     const char *comment;
+    struct { // from exchange_aside on
+        struct errand errand;
+        bool under_way;
+        atomic_bool left; // the client has gone meanwhile
+        void (*fn)(void *user);
+        void *user;
+        void (*then)(void *user); // NULL: a reply
+        void *then_user;
+        int status;
+        const char *content_type;
+        struct evbuffer *body;
+    } aside;
 };
 
 /* ---- Stopping -------------------------------------------------------------------------------- */
@@ -101,6 +120,7 @@ static void exchange_free(struct exchange *x) {
     struct httpd *const http = x->http;
     event_free(x->closed);
     if (x->silence) event_free(x->silence);
+    if (x->aside.body) evbuffer_free(x->aside.body);
     buffer_free(&x->body);
     *x->link = x->next;
     if (x->next) x->next->link = x->link;
@@ -122,13 +142,17 @@ static void on_connection_closed(struct evhttp_connection *connection, void *arg
     (void)connection;
     struct exchange *const x = arg;
     if (!evhttp_request_get_connection(x->request)) evhttp_request_free(x->request);
-    tell_gone(x);
+    x->request = NULL;
+    x->aside.left = true;
+    if (!x->aside.under_way) tell_gone(x);
 }
 
 /* The other side has closed: nobody reads the answer any more. */
 static void on_closed(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
     struct exchange *const x = arg;
+    x->aside.left = true;
+    if (x->aside.under_way) return; // and may look at the request
     struct evhttp_connection *const connection = evhttp_request_get_connection(x->request);
     if (connection) evhttp_connection_set_closecb(connection, NULL, NULL);
     tell_gone(x); // which stops watching the socket, before it is closed
@@ -201,25 +225,40 @@ void exchange_set_header(struct exchange *x, const char *name, const char *value
     evhttp_add_header(headers, name, value);
 }
 
-void exchange_reply(struct exchange *x, int status, const char *content_type, const char *bytes,
-                    size_t n_bytes) {
+/* With BODY, or NULL, of N_BYTES; takes it over. */
+static void send_reply(struct exchange *x, int status, const char *content_type,
+                       struct evbuffer *body, size_t n_bytes) {
     if (content_type) exchange_set_header(x, "Content-Type", content_type);
-    struct evbuffer *const body = evbuffer_new();
+    if (status == 415) exchange_set_header(x, "Accept-Encoding", "gzip, deflate");
+    if (status == 429 || status == 503) exchange_set_header(x, "Retry-After", "1");
     if (evhttp_request_get_command(x->request) == EVHTTP_REQ_HEAD) {
         char length[24];
         snprintf(length, sizeof length, "%zu", n_bytes);
         exchange_set_header(x, "Content-Length", length);
-    } else if (body) {
-        evbuffer_add(body, bytes, n_bytes);
+        if (body) evbuffer_drain(body, n_bytes);
     }
     exchange_finish(x);
     evhttp_send_reply(x->request, status, reason_of(status), body);
     if (body) evbuffer_free(body);
 }
 
+void exchange_reply(struct exchange *x, int status, const char *content_type, const char *bytes,
+                    size_t n_bytes) {
+    struct evbuffer *const body = evbuffer_new();
+    // In pieces, each of which is freed when it was sent.
+    for (size_t at = 0; body && at < n_bytes; at += PIECE_BYTES)
+        evbuffer_add(body, bytes + at, n_bytes - at < PIECE_BYTES ? n_bytes - at : PIECE_BYTES);
+    if (!x->aside.under_way) {
+        send_reply(x, status, content_type, body, n_bytes);
+        return;
+    }
+    x->aside.status = status;
+    x->aside.content_type = content_type;
+    x->aside.body = body;
+}
+
 void exchange_error(struct exchange *x, int status, const char *text) {
     char *const body = x->http->options.error_body(x->path, status, text);
-    if (status == 429 || status == 503) exchange_set_header(x, "Retry-After", "1");
     exchange_reply(x, status, "application/json", body ? body : "{}", body ? strlen(body) : 2);
     mem_free(body);
 }
@@ -263,6 +302,48 @@ size_t exchange_unsent(const struct exchange *x) {
     if (!connection) return 0;
     struct bufferevent *const bev = evhttp_connection_get_bufferevent(connection);
     return evbuffer_get_length(bufferevent_get_output(bev));
+}
+
+/* ---- What takes long ------------------------------------------------------------------------- */
+
+static void run_aside(void *arg) {
+    struct exchange *const x = arg;
+    if (!x->aside.left) x->aside.fn(x->aside.user);
+}
+
+static void come_back(void *arg) {
+    struct exchange *const x = arg;
+    struct evbuffer *const body = x->aside.body;
+    x->aside.under_way = false;
+    if (x->aside.left && x->request) {
+        on_closed(-1, EV_CLOSED, x);
+    } else if (x->aside.left) {
+        tell_gone(x);
+    } else if (x->aside.then) {
+        x->aside.then(x->aside.then_user);
+    } else {
+        x->aside.body = NULL;
+        send_reply(x, x->aside.status, x->aside.content_type, body,
+                   body ? evbuffer_get_length(body) : 0);
+    }
+}
+
+void exchange_aside(struct exchange *x, void (*fn)(void *user), void *user) {
+    x->aside.fn = fn;
+    x->aside.user = user;
+    x->aside.then = NULL;
+    x->aside.under_way = true;
+    x->aside.errand = (struct errand){run_aside, x, {come_back, x, NULL}, NULL};
+    aside_send(x->http->aside, &x->aside.errand);
+}
+
+void exchange_then(struct exchange *x, void (*fn)(void *user), void *user) {
+    if (!x->aside.under_way) {
+        fn(user);
+        return;
+    }
+    x->aside.then = fn;
+    x->aside.then_user = user;
 }
 
 /* ---- Who may ask ----------------------------------------------------------------------------- */
@@ -419,13 +500,29 @@ static bool unpack_body(struct exchange *x) {
     const size_t most = x->http->options.max_body_bytes;
     const int status = packed_open(encoding, bytes, n, most, &x->body);
     if (status == 0) return true;
-    if (status == 415) exchange_set_header(x, "Accept-Encoding", "gzip, deflate");
     exchange_error(x, status,
                    status == 415   ? "a body may be compressed as gzip or deflate only"
                    : status == 413 ? "the body is too large when unpacked"
                    : status == 400 ? "the body is not what its Content-Encoding says"
                                    : "out of memory");
     return false;
+}
+
+/* The body is let go of at once, on the thread that read it: freeing megabytes takes long, too. */
+static void handle(void *arg) {
+    struct exchange *const x = arg;
+    const bool aside = x->aside.under_way;
+    if (unpack_body(x)) x->route->handle(x->http->options.user, x);
+    if (!aside) return; // the exchange may be over
+    struct evbuffer *const body = evhttp_request_get_input_buffer(x->request);
+    evbuffer_drain(body, evbuffer_get_length(body));
+    buffer_free(&x->body);
+}
+
+/* A compressed body may be a large one. */
+static bool is_large(const struct exchange *x) {
+    const struct evbuffer *const body = evhttp_request_get_input_buffer(x->request);
+    return evbuffer_get_length(body) >= LARGE_BODY_BYTES || exchange_header(x, "Content-Encoding");
 }
 
 static void dispatch(struct exchange *x) {
@@ -456,8 +553,12 @@ static void dispatch(struct exchange *x) {
         exchange_error(x, 405, "this path takes another method");
     } else if (http->stopping) {
         exchange_error(x, 503, "the server is being stopped");
-    } else if (unpack_body(x)) {
-        route->handle(http->options.user, x);
+    } else {
+        x->route = route;
+        if (is_large(x))
+            exchange_aside(x, handle, x);
+        else
+            handle(x);
     }
 }
 
@@ -556,11 +657,12 @@ enum octet_status httpd_open(const struct httpd_options *options, struct httpd *
     if (http->base) {
         http->evhttp = evhttp_new(http->base);
         http->mail = mailbox_open(http->base, stop_when_idle, http);
+        http->aside = http->mail ? aside_open(http->mail) : NULL;
         http->grace = evtimer_new(http->base, grace_is_over, http);
         http->sweep = event_new(http->base, -1, EV_PERSIST, on_second, http);
     }
     enum octet_status status = OCTET_OK;
-    if (!http->evhttp || !http->mail || !http->grace || !http->sweep) {
+    if (!http->evhttp || !http->aside || !http->grace || !http->sweep) {
         status = octet_fail_memory(err, "a server", 0);
     } else {
         evhttp_set_bevcb(http->evhttp, make_connection, NULL);
@@ -581,9 +683,14 @@ enum octet_status httpd_open(const struct httpd_options *options, struct httpd *
 
 void httpd_close(struct httpd *http) {
     if (!http) return;
+    for (struct exchange *x = http->exchanges; x; x = x->next) x->aside.left = true;
+    aside_close(http->aside);
     if (http->evhttp) evhttp_free(http->evhttp); // closes connections, which tells their exchanges
-    while (http->exchanges) tell_gone(http->exchanges);
-    mailbox_close(http->mail);
+    for (struct exchange *x = http->exchanges, *next; x; x = next) {
+        next = x->next;
+        if (!x->aside.under_way) tell_gone(x);
+    }
+    mailbox_close(http->mail); // which tells those that were aside
     if (http->grace) event_free(http->grace);
     if (http->sweep) event_free(http->sweep);
     if (http->base) event_base_free(http->base);

@@ -1,5 +1,7 @@
 /* HTTP on one thread, over libevent: connections, limits, keys, origins. What a path means is the
- * routes' business. Everything here is called on the thread of httpd_run; others send it mail. */
+ * routes' business. Everything here is called on the thread of httpd_run, but for what a function
+ * that went aside may call (see exchange_aside); others send it mail. Requests with large bodies
+ * are handled aside from the beginning. */
 #ifndef OCTET_SERVER_HTTPD_H
 #define OCTET_SERVER_HTTPD_H
 
@@ -60,7 +62,7 @@ struct mailbox *httpd_mailbox(const struct httpd *http);
 const char *exchange_path(const struct exchange *exchange);
 const char *exchange_header(const struct exchange *exchange, const char *name); // or NULL
 const char *exchange_query(const struct exchange *exchange);                    // after '?', or ""
-/* The body; valid as long as the exchange. */
+/* The body; for the handler of the route, while it runs. */
 const char *exchange_body(const struct exchange *exchange, size_t *n_bytes);
 /* Told once, if the client goes away before the answer is whole. The exchange is gone then. */
 void exchange_on_gone(struct exchange *exchange, void (*gone)(void *user), void *user);
@@ -79,5 +81,16 @@ void exchange_end(struct exchange *exchange);
 /* Sends BYTES whenever nothing was sent for a while, so that clients and proxies keep waiting. */
 void exchange_keep_alive(struct exchange *exchange, const char *bytes);
 size_t exchange_unsent(const struct exchange *exchange); // bytes a slow client has not taken
+
+/* ---- What takes long ------------------------------------------------------------------------- */
+
+/* Runs FN(USER) on a thread of its own, so that nobody else waits for it; not if the client leaves
+ * before that. Until it returns nothing else may be done with the exchange, and FN may call of the
+ * above only exchange_path, _header, _query, _body and _on_gone, and answers with exchange_reply,
+ * exchange_error or exchange_then. If the client leaves meanwhile, its answer is dropped, and what
+ * exchange_on_gone said last is called. */
+void exchange_aside(struct exchange *exchange, void (*fn)(void *user), void *user);
+/* Runs FN(USER) on the thread of httpd_run: now, if nothing went aside. */
+void exchange_then(struct exchange *exchange, void (*fn)(void *user), void *user);
 
 #endif

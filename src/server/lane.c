@@ -38,7 +38,7 @@ struct lane {
     struct octet_span *spans;        // (n_seats)
     struct seat **stepping;          // (n_seats) whose they are
     size_t n_seats;
-    struct grammars grammars; // the HTTP thread's
+    struct grammars grammars;
     bool settled;             // the cache has seen the last jobs' ends
 
     pthread_t thread;
@@ -530,6 +530,7 @@ enum octet_status lane_open(const struct lane_options *options, struct mailbox *
     lane->last = &lane->first;
     pthread_mutex_init(&lane->lock, NULL);
     pthread_cond_init(&lane->wake, NULL);
+    grammars_open(&lane->grammars);
     struct stat file;
     if (stat(options->path, &file) == 0) lane->modified = file.st_mtime;
     lane->name = mem_strdup(options->name, strlen(options->name));

@@ -72,7 +72,7 @@ void lane_get_stats(struct lane *lane, struct lane_stats *out);
 double lane_bucket_s(size_t i); // upper bound of a bucket in seconds; the last is infinite
 
 /* A share of a grammar for this model: of GBNF, or with SCHEMA of a JSON schema's text. Those that
- * were asked for last are kept. HTTP thread only. */
+ * were asked for last are kept. */
 enum octet_status lane_grammar(struct lane *lane, bool schema, const char *source, size_t n_bytes,
                                struct octet_grammar **out, struct octet_err *err);
 

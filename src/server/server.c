@@ -22,7 +22,8 @@ struct server {
     struct turns turns; // of lanes that have to share the cores
     struct route *routes;
     double started;
-    uint64_t n_replies, salt;
+    _Atomic uint64_t n_replies;
+    uint64_t salt;
 };
 
 static const struct route *const dialects[] = {
@@ -143,9 +144,8 @@ double server_started(const struct server *server) { return server->started; }
 bool server_is_quiet(const struct server *server) { return server->options.quiet; }
 
 const char *server_reply_id(struct server *server, const char *prefix, char *out, size_t cap) {
-    server->n_replies++;
     snprintf(out, cap, "%s%016llx", prefix,
-             (unsigned long long)((server->salt + server->n_replies) *
+             (unsigned long long)((server->salt + ++server->n_replies) *
                                   UINT64_C(0x9e3779b97f4a7c15)));
     return out;
 }

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -209,6 +210,59 @@ def test_full_load():
         s.close()
 
 
+def ask_raw(server, path, body):
+    s = connect(server, 120)
+    s.sendall(request(path, json.dumps(body)))
+    return s
+
+
+def is_answered(s):
+    return bool(select.select([s], [], [], 0)[0])
+
+
+def answers_beside(server, s):
+    """How many others were answered before S was. Some dozens are while its request arrives."""
+    n = 0
+    while not is_answered(s) and n < 1000:
+        n += server.ask("/health")[0] == 200
+    return n
+
+
+def test_large_requests():
+    """Texts of megabytes are read, and answers of megabytes written, while others are served."""
+    server = Server("--parallel", "2", "-q")
+    words = "the quick brown fox jumps over 1234 lazy dogs\n" * (200 << 10)
+    ids = [300] * (1 << 20)
+    for path, body in (("/tokenize", {"content": words}), ("/detokenize", {"tokens": ids}),
+                       ("/infill", {"input_prefix": words, "n_predict": 1}),
+                       (THERE, text(ids))):
+        s = ask_raw(server, path, body)
+        n = answers_beside(server, s)
+        check(f"others_are_answered_before_a_large_{path.strip('/')}", n >= 80, n)
+        answer = read_all(s, 120)
+        check(f"large_{path.strip('/')}_is_answered",
+              status_of(answer) == (400 if path == THERE else 200), answer[:200])
+    s = ask_raw(server, "/v1/embeddings", {"input": [[300]] * 2048})
+    vectors = json.loads(read_all(s, 120).split(b"\r\n\r\n")[1])["data"]
+    check("many_vectors_are_answered", [v["index"] for v in vectors] == list(range(2048)) and
+          vectors[0]["embedding"] == vectors[-1]["embedding"])
+    for path, body in (("/tokenize", {"content": words}), (THERE, text(words[:100000], n=2))):
+        for s in [ask_raw(server, path, body) for _ in range(3)]:
+            s.close()
+    check("leaving_while_a_request_is_read",
+          status_of(read_all(ask_raw(server, "/tokenize", {"content": words}), 120)) == 200)
+    left = ask_raw(server, "/tokenize", {"content": words})
+    kept = [ask_raw(server, "/detokenize", {"tokens": ids}) for _ in range(2)]
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    left.close()
+    status, errors = server.stop()  # the second signal: does not wait
+    check("stops_while_requests_are_read", status == 0 and "Sanitizer" not in errors,
+          (status, errors[-2000:]))
+    for s in kept:
+        s.close()
+
+
 def test_draining():
     server = Server("--parallel", "2", "-q", model=SLOW)
     s = begin(server, text([300] * 2000, max_tokens=4, ignore_eos=True))
@@ -276,8 +330,8 @@ def test_damaged_folder():
 server = Server("--parallel", "2", "-q")
 drips = Drips(server, 200)
 attempt(test_idle, server)
-for test in (test_few_files, test_unread, test_leaving, test_full_load, test_draining,
-             test_damaged_folder):
+for test in (test_few_files, test_unread, test_leaving, test_full_load, test_large_requests,
+             test_draining, test_damaged_folder):
     attempt(test)
 check("serves_beside_slow_senders", server.ask(THERE, text("x", max_tokens=2))[0] == 200)
 took = wait_for(lambda: drips.n_closed() == 200, 60, 0.2)
