@@ -109,7 +109,9 @@ static int name_models(const struct serve_args *args, struct progress *progress,
                                           .cache_disk = (uint64_t)args->cache_disk_mb * 1000000,
                                           .warm = args->warm ? progress_step : NULL,
                                           .warm_user = progress};
-        models[i].drafts = options_draft(&args->draft, &models[i].draft, &models[i].draft_path);
+        const int status = options_draft(&args->draft, &models[i].drafts, &models[i].draft,
+                                         &models[i].draft_path);
+        if (status != OPTIONS_RUN) return status;
         if (!name_model(args->models.items[i], &models[i], &names[i]))
             return output_error("out of memory");
         for (size_t k = 0; k < i; k++)

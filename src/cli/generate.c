@@ -332,9 +332,11 @@ int generate_open_drafter(const struct draft_args *args, const struct model_args
     struct model_args other = *model_args;
     *draft_model = NULL;
     *out = NULL;
-    if (!options_draft(args, &options, &other.path)) return OPTIONS_RUN;
+    bool drafts;
+    int status = options_draft(args, &drafts, &options, &other.path);
+    if (status != OPTIONS_RUN || !drafts) return status;
     if (other.path != NULL) {
-        const int status = options_open_model(&other, false, draft_model);
+        status = options_open_model(&other, false, draft_model);
         if (status != OPTIONS_RUN) return status;
         options.model = *draft_model;
     }

@@ -1,6 +1,8 @@
 /* The option rows that several commands share, and opening the model they name. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/options.h"
 #include "cli/output.h"
@@ -104,12 +106,16 @@ struct option_group options_draft_group(struct draft_args *target) {
                                  target,     &defaults,  sizeof defaults};
 }
 
-bool options_draft(const struct draft_args *args, struct octet_draft_options *out,
-                   const char **path) {
+int options_draft(const struct draft_args *args, bool *drafts, struct octet_draft_options *out,
+                  const char **path) {
     const bool by_ngram = strcmp(args->kind, "ngram") == 0;
     *out = (struct octet_draft_options){NULL, args->max_tokens, by_ngram};
-    *path = by_ngram || strcmp(args->kind, "auto") == 0 ? NULL : args->kind;
-    return strcmp(args->kind, "off") != 0;
+    *drafts = strcmp(args->kind, "off") != 0;
+    *path = !*drafts || by_ngram || strcmp(args->kind, "auto") == 0 ? NULL : args->kind;
+    if (*path && access(*path, F_OK) != 0 && errno == ENOENT)
+        return output_error("--draft %s: there is no such file; it may be auto, off, ngram, or the "
+                            "file of a model", *path);
+    return OPTIONS_RUN;
 }
 
 static int warm_model(struct octet_model *model) {

@@ -100,9 +100,10 @@ struct option_group options_model_group(struct model_args *target);
 struct option_group options_session_group(struct session_args *target);
 struct option_group options_sampling_group(struct sampling_args *target);
 struct option_group options_draft_group(struct draft_args *target);
-/* What --draft asks for; *PATH: the model's file, or NULL. False: no drafting. */
-bool options_draft(const struct draft_args *args, struct octet_draft_options *out,
-                   const char **path);
+/* What --draft asks for, if it DRAFTS; *PATH: the model's file, or NULL. OPTIONS_RUN, or the exit
+ * status with the error told: there is no such file. */
+int options_draft(const struct draft_args *args, bool *drafts, struct octet_draft_options *out,
+                  const char **path);
 
 /* Opens the model, warm if so asked, with errors told; OPTIONS_RUN or an exit status. */
 int options_open_model(const struct model_args *args, bool vocab_only, struct octet_model **out);

@@ -32,6 +32,7 @@ for sampling in '--temp 0' '--temp 1 --seed 5' '--temp 1 --seed 6 --frequency-pe
 done
 draft --draft "$TMP/phi.gguf"; expect_failure other_vocabulary_is_refused phi.gguf
 draft --draft "$TMP/none.gguf"; expect_failure draft_model_must_exist none.gguf
+draft --draft fast; expect_failure draft_names_what_there_is 'auto, off, ngram'
 draft --draft-max 64; expect_misuse draft_length_has_a_limit 63
 
 printf 'Hello Hello Hello\nAgain\nHello Hello\n' >"$TMP/in"
