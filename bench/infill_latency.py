@@ -2,10 +2,11 @@
 """How long an editor waits for a completion after one line of a long file has changed.
 
     infill_latency.py MODEL.gguf [--octet build/octet] [--tokens 4000] [--ctx N] [--edits 10]
+                      [--restarts 5]
 
 Asks /infill of `octet serve` in the middle of a file of so many tokens: cold, then after each of
-some edits of the line that the cursor is in, then after the server was stopped and started again
-with the same --cache-dir. Prints milliseconds until the first piece of text, and how many tokens
+some edits of the line that the cursor is in, then each time after the server was stopped and
+started again with the same --cache-dir. Prints milliseconds until the first piece of text, and how many tokens
 of the prompt were computed for it. A context smaller than the file sees the part around the cursor.
 """
 import argparse
@@ -70,6 +71,8 @@ class Server:
 
 
 def show(name, waits, answers):
+    if len(waits) > 1:
+        print(f"{'':<16} each: {' '.join(f'{wait:.0f}' for wait in waits)} ms")
     computed = [answer["timings"]["prompt_n"] for answer in answers]
     prompt = [answer["timings"]["prompt_ms"] for answer in answers]
     print(f"{name:<16} first text after {statistics.median(waits):7.1f} ms (longest "
@@ -92,6 +95,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=4000)
     parser.add_argument("--ctx", type=int, default=0)
     parser.add_argument("--edits", type=int, default=10)
+    parser.add_argument("--restarts", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         server = Server(options, folder)
@@ -106,9 +110,12 @@ def main():
             show("cold", *zip(ask("    ")))
             show("same again", *zip(ask("    ")))
             show("edits", *zip(*map(ask, edits_of(options))))
-            server.stop()
-            server = Server(options, folder)
-            show("after a restart", *zip(ask("    total = 1")))
+            answers = []
+            for i in range(options.restarts):
+                server.stop()
+                server = Server(options, folder)
+                answers.append(ask(f"    total = {i}"))
+            show("after restarts", *zip(*answers))
             show("edits", *zip(*map(ask, edits_of(options))))
         finally:
             server.stop()
