@@ -6,8 +6,9 @@
 
 Asks /infill of `octet serve` in the middle of a file of so many tokens: cold, then after each of
 some edits of the line that the cursor is in, then each time after the server was stopped and
-started again with the same --cache-dir. Prints milliseconds until the first piece of text, and how many tokens
-of the prompt were computed for it. A context smaller than the file sees the part around the cursor.
+started again with the same --cache-dir. Prints milliseconds until the first piece of text, and how
+many tokens of the prompt were computed for it. A context smaller than the file sees the part around
+the cursor.
 """
 import argparse
 import http.client
