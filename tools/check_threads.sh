@@ -31,5 +31,8 @@ check serve-check.py python3 tests/serve/check.py "$octet" "$folder/tiny.gguf" \
 check serve-check_cache.py python3 tests/serve/check_cache.py "$octet" "$folder/tiny.gguf" "$folder"
 check serve-check_draft.py python3 tests/serve/check_draft.py "$octet" "$folder/tiny.gguf" \
     "$folder/tiny.gguf"
+check serve-check_crowd.py python3 tests/serve/check_crowd.py "$octet" "$folder/tiny.gguf" \
+    "$folder/slow.gguf" "$folder"
+check serve-check_hostile.py python3 tests/serve/check_hostile.py "$octet" "$folder/tiny.gguf"
 check serve-fuzz_http.py python3 tests/serve/fuzz_http.py "$octet" "$folder/tiny.gguf" 5
 [ "$failed" = 0 ]
