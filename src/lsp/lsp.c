@@ -12,7 +12,8 @@
 #include "base/status.h"
 #include "lsp/session.h"
 
-static const char progress_token[] = "octet/load", progress_request[] = "octet/progress";
+static const char progress_token[] = "octet/load", progress_request[] = "octet/progress",
+                  settings_request[] = "octet/settings";
 
 /* ---- Telling --------------------------------------------------------------------------------- */
 
@@ -82,22 +83,13 @@ void lsp_start_engine(struct lsp *lsp) {
 }
 
 /* The editor has made room for the progress of loading. */
-static void on_response(struct lsp *lsp, const json_t *message) {
-    const char *const id = json_string_value(json_object_get(message, "id"));
-    if (!id || strcmp(id, progress_request) != 0 || json_object_get(message, "error")) return;
+static void on_progress_created(struct lsp *lsp) {
     if (lsp->readiness != ENGINE_LOADING || lsp->in_progress) return;
     lsp->in_progress = true;
     wire_notify(lsp->wire, "$/progress", progress("begin", "octet: loading the model"));
 }
 
-/* ---- Beginning and end ----------------------------------------------------------------------- */
-
-static void read_settings(struct lsp *lsp, const json_t *json) {
-    char wrong[160];
-    if (!json_is_object(json)) return;
-    settings_read(&lsp->settings, json, wrong, sizeof wrong);
-    if (wrong[0]) lsp_log(lsp, LOG_WARNING, wrong);
-}
+/* ---- Settings -------------------------------------------------------------------------------- */
 
 static void read_model(struct lsp *lsp, const json_t *json) {
     const char *const name = settings_model(json);
@@ -109,6 +101,38 @@ static void read_model(struct lsp *lsp, const json_t *json) {
     mem_free(lsp->model);
     lsp->model = mem_strdup(name, strlen(name));
 }
+
+static void take_settings(struct lsp *lsp, const json_t *json) {
+    char wrong[160];
+    if (!json_is_object(json)) return;
+    settings_read(&lsp->settings, json, wrong, sizeof wrong);
+    if (wrong[0]) lsp_log(lsp, LOG_WARNING, wrong);
+    read_model(lsp, json);
+    memory_clear(&lsp->memory);
+}
+
+static void ask_for_settings(struct lsp *lsp) {
+    wire_request(lsp->wire, settings_request, "workspace/configuration",
+                 json_pack("{s:[{s:s}]}", "items", "section", "octet"));
+}
+
+static void on_did_change_configuration(struct lsp *lsp, const json_t *id, const json_t *params) {
+    (void)id;
+    const json_t *const settings = json_object_get(params, "settings");
+    take_settings(lsp, settings);
+    if (lsp->has_settings && !json_is_object(settings)) ask_for_settings(lsp);
+}
+
+static void on_response(struct lsp *lsp, const json_t *message) {
+    const char *const id = json_string_value(json_object_get(message, "id"));
+    const bool fine = !json_object_get(message, "error");
+    if (id && strcmp(id, progress_request) == 0 && fine) on_progress_created(lsp);
+    if (!id || strcmp(id, settings_request) != 0) return;
+    take_settings(lsp, json_array_get(json_object_get(message, "result"), 0));
+    lsp_start_engine(lsp); // which waited for the name of the model
+}
+
+/* ---- Beginning and end ----------------------------------------------------------------------- */
 
 static const json_t *find(const json_t *json, const char *a, const char *b, const char *c) {
     json = json_object_get(json_object_get(json, a), b);
@@ -124,6 +148,7 @@ static void read_client(struct lsp *lsp, const json_t *params) {
         const char *const name = json_string_value(encoding);
         if (name && strcmp(name, "utf-8") == 0) lsp->docs.units = UNITS_UTF8;
     }
+    lsp->has_settings = json_is_true(find(able, "workspace", "configuration", NULL));
     lsp->has_progress = json_is_true(find(able, "window", "workDoneProgress", NULL));
     lsp->has_ghost_text = json_is_object(find(able, "textDocument", "inlineCompletion", NULL));
     if (json_is_string(root))
@@ -161,7 +186,10 @@ static void on_initialize(struct lsp *lsp, const json_t *id, const json_t *param
 
 static void on_initialized(struct lsp *lsp, const json_t *id, const json_t *params) {
     (void)id, (void)params;
-    lsp_start_engine(lsp);
+    if (lsp->has_settings)
+        ask_for_settings(lsp);
+    else
+        lsp_start_engine(lsp);
 }
 
 static void on_shutdown(struct lsp *lsp, const json_t *id, const json_t *params) {
@@ -260,14 +288,6 @@ static void on_cancel(struct lsp *lsp, const json_t *id, const json_t *params) {
 static void on_set_trace(struct lsp *lsp, const json_t *id, const json_t *params) {
     (void)id;
     set_trace(lsp, json_object_get(params, "value"));
-}
-
-static void on_did_change_configuration(struct lsp *lsp, const json_t *id, const json_t *params) {
-    (void)id;
-    const json_t *const settings = json_object_get(params, "settings");
-    read_settings(lsp, settings);
-    read_model(lsp, settings);
-    memory_clear(&lsp->memory);
 }
 
 static const struct method {

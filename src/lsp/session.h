@@ -22,6 +22,7 @@ struct lsp {
     bool trace;        // the editor wants $/logTrace
     bool has_progress; // it shows work under way
     bool in_progress;  // it is shown that the model loads
+    bool has_settings; // it answers questions for them
     bool has_ghost_text;
     char *root;        // URI of the workspace's folder, or NULL
     char *model;       // path, or name at the server, that the editor asked for, or NULL

@@ -100,6 +100,46 @@ def capabilities():
     client.end()
 
 
+def settings_on_request():
+    fake = Fake()
+    able = {"workspace": {"configuration": True}}
+    client = Client(OCTET, "lsp", "--server", fake.url, "--debounce", "0")
+    client.settings = {"maxTokens": 9, "menu": 3, "model": "other"}
+    client.begin(able)
+    asked = client.wait_for("workspace/configuration")
+    check("asks_for_its_settings", asked["params"] == {"items": [{"section": "octet"}]}, asked)
+    client.wait_for("window/logMessage", "'menu' must be")
+    client.open(URI, "a = \nb = \nc = \nd = \n")
+    fake.say("1")
+    client.inline(URI, 0, 4)
+    asked = fake.next()
+    check("takes_what_it_asked_for", (asked["n_predict"], asked["model"]) == (9, "other"), asked)
+    for wrong in (None, [], "x", 5):
+        client.settings = wrong
+        client.notify("workspace/didChangeConfiguration", {"settings": None})
+        client.wait_for("workspace/configuration")
+    client.inline(URI, 1, 4)
+    check("settings_of_no_use_change_nothing", fake.next()["n_predict"] == 9)
+    client.settings = {"maxTokens": 11}
+    client.notify("workspace/didChangeConfiguration", {"settings": None})
+    client.wait_for("workspace/configuration")
+    client.inline(URI, 2, 4)
+    check("asks_again_when_they_changed", fake.next()["n_predict"] == 11)
+    client.notify("workspace/didChangeConfiguration", {"settings": {"octet": {"maxTokens": 12}}})
+    client.inline(URI, 3, 4)
+    check("takes_what_comes_unasked", fake.next()["n_predict"] == 12)
+    check("nothing_was_asked_for_then", not any(
+        "configuration" in m["method"] for m in client.notifications), client.notifications)
+    client.end()
+    client = Client(OCTET, "lsp", "--server", fake.url)
+    client.begin()
+    client.notify("workspace/didChangeConfiguration", {"settings": None})
+    client.ask("no/such")
+    check("asks_only_who_can_answer", not any(
+        "configuration" in m["method"] for m in client.notifications), client.notifications)
+    client.end()
+
+
 def frames():
     fake = Fake()
     client = start(fake)
@@ -451,8 +491,8 @@ def trace():
     client.end()
 
 
-for test in (handshake, capabilities, frames, endings, odd_places, other_documents, suggestions,
-             typed_as_predicted, typing, under_way, failures, trace):
+for test in (handshake, capabilities, settings_on_request, frames, endings, odd_places,
+             other_documents, suggestions, typed_as_predicted, typing, under_way, failures, trace):
     attempt(test)
 for name in ("utf-16", "utf-8"):
     attempt(lambda: edits(name))

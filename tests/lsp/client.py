@@ -19,6 +19,7 @@ class Client:
         self.heard = queue.Queue()
         self.notifications = []
         self.answers = {}
+        self.settings = None  # at "octet", for who asks
         self.n_asked = 0
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -53,7 +54,9 @@ class Client:
         if "method" in message:
             self.notifications.append(message)
             if "id" in message:
-                self.send({"jsonrpc": "2.0", "id": message["id"], "result": None})
+                asked = message["method"] == "workspace/configuration"
+                self.send({"jsonrpc": "2.0", "id": message["id"],
+                           "result": [self.settings] if asked else None})
         else:
             self.answers[message.get("id")] = message
         return message
