@@ -267,7 +267,8 @@ void octet_session_close(struct octet_session *session);
 
 /* Most bytes that one such session and its model take, before any is opened. */
 struct octet_memory {
-    uint64_t weights;   // of the file, in the page cache and shared by all its readers
+    uint64_t weights;   // of the file, in the page cache and shared by all its readers; without an
+                        // embedding of which only the tokens' rows are read
     uint64_t kv;        // full context
     uint64_t workspace; // of a step of prefill_chunk tokens; one for all sessions of a model
 };

@@ -126,6 +126,7 @@ enum octet_status octet_memory_plan(const struct octet_model *model,
     if (n_bytes == SIZE_MAX) status = octet_fail_memory(err, "activations", n_bytes);
     for (size_t i = 0; i < model->file->n_parts; i++)
         out->weights += model->file->parts[i].n_bytes;
+    out->weights -= weights_rows_only(&model->m.w);
     out->kv = octet_session_kv_bytes(&s);
     // Logits: of the step and of the session.
     out->workspace = n_bytes + 2 * shape->n_vocab * sizeof(float);
