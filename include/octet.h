@@ -245,8 +245,9 @@ const char *octet_chat_template(const struct octet_model *model, const char *nam
 struct octet_session;
 struct octet_cache;
 
-/* Q8_0: int8 with a scale per 32 numbers, about half the memory of F16, at a loss. */
-enum octet_kv_type { OCTET_KV_F16, OCTET_KV_F32, OCTET_KV_Q8_0 };
+/* Q8_0 and Q4_0: codes of 8 and 4 bits with a scale per 32 numbers, somewhat more than a half and a
+ * quarter of F16's memory, at a loss. */
+enum octet_kv_type { OCTET_KV_F16, OCTET_KV_F32, OCTET_KV_Q8_0, OCTET_KV_Q4_0 };
 
 struct octet_session_options {
     int32_t n_ctx;         // 0: what the model was trained for, at most 4096
@@ -266,7 +267,8 @@ void octet_session_close(struct octet_session *session);
 
 /* Most bytes that one such session and its model take, before any is opened. */
 struct octet_memory {
-    uint64_t weights;   // of the file, in the page cache and shared by all its readers
+    uint64_t weights;   // of the file, in the page cache and shared by all its readers; without an
+                        // embedding of which only the tokens' rows are read
     uint64_t kv;        // full context
     uint64_t workspace; // of a step of prefill_chunk tokens; one for all sessions of a model
 };

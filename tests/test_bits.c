@@ -25,6 +25,7 @@ enum {
 };
 
 static char folder[] = "/tmp/octet-bits-XXXXXX", model_path[64];
+static enum octet_kv_type kv_type = OCTET_KV_F16; // of all sessions
 
 /* Hashes of the logits at those positions of the prompt where a run gave any. */
 struct trace {
@@ -70,6 +71,7 @@ static struct octet_session *open_session(struct octet_model *model, int32_t chu
     struct octet_session *session = NULL;
     options.n_ctx = 2 * N_TOKENS;
     options.prefill_chunk = chunk;
+    options.kv_type = kv_type;
     if (octet_session_open(model, &options, &session, &err) != OCTET_OK)
         fail_msg("%s", err.message);
     return session;
@@ -219,6 +221,16 @@ static void test_other_architectures_keep_the_bits(void **state) {
     check_ways("mistral-7b-tiny", "q5_k_m", 2);
 }
 
+static void test_every_type_of_cache_keeps_the_bits(void **state) {
+    (void)state;
+    for (kv_type = OCTET_KV_F32; kv_type <= OCTET_KV_Q4_0; kv_type++) {
+        check_ways("llama-tiny", "q8_0", 2);
+        check_tables("llama-tiny", "q8_0", 1);
+        check_tables("phi-2-tiny", "q4_k_m", 1);
+    }
+    kv_type = OCTET_KV_F16;
+}
+
 static void test_other_tokens_give_other_bits(void **state) {
     (void)state;
     struct subject s;
@@ -249,6 +261,7 @@ int main(void) {
         cmocka_unit_test(test_every_kernel_table_gives_the_bits_of_the_scalar_one),
         cmocka_unit_test(test_experts_keep_the_bits),
         cmocka_unit_test(test_other_architectures_keep_the_bits),
+        cmocka_unit_test(test_every_type_of_cache_keeps_the_bits),
         cmocka_unit_test(test_other_tokens_give_other_bits),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

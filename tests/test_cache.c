@@ -47,8 +47,10 @@ static int tear_down(void **state) {
     return rmdir(dir);
 }
 
+static enum octet_kv_type kv_type = OCTET_KV_F16; // of caches and sessions
+
 static struct octet_cache *open_cache(uint64_t ram_bytes) {
-    const struct octet_cache_options options = {.kv_type = OCTET_KV_F16, .ram_bytes = ram_bytes};
+    const struct octet_cache_options options = {.kv_type = kv_type, .ram_bytes = ram_bytes};
     struct octet_cache *cache;
     struct octet_err err;
     if (octet_cache_open(model, &options, &cache, &err) != OCTET_OK) fail_msg("%s", err.message);
@@ -58,6 +60,7 @@ static struct octet_cache *open_cache(uint64_t ram_bytes) {
 static struct octet_session *open_session(struct octet_cache *cache) {
     struct octet_session_options options = OCTET_SESSION_OPTIONS_DEFAULTS;
     options.n_ctx = 320;
+    options.kv_type = kv_type;
     options.cache = cache;
     struct octet_session *session;
     struct octet_err err;
@@ -231,7 +234,7 @@ static void test_out_of_memory_loses_nothing(void **state) {
 static char folder[64];
 
 static struct octet_cache *open_disk_cache(uint64_t ram_bytes, uint64_t disk_bytes) {
-    const struct octet_cache_options options = {OCTET_KV_F16, ram_bytes, folder, disk_bytes};
+    const struct octet_cache_options options = {kv_type, ram_bytes, folder, disk_bytes};
     struct octet_cache *cache;
     struct octet_err err;
     snprintf(folder, sizeof folder, "%s/pages", dir);
@@ -315,6 +318,15 @@ static void test_tails_of_any_length_give_the_same_bits(void **state) {
         each_file(NULL);
     }
     octet_session_close(fresh);
+}
+
+static void test_pages_of_integers_keep_the_bits_too(void **state) {
+    for (kv_type = OCTET_KV_Q8_0; kv_type <= OCTET_KV_Q4_0; kv_type++) {
+        test_forks_give_the_same_bits(state);
+        test_pages_and_tails_survive_their_cache(state);
+        test_tails_of_any_length_give_the_same_bits(state);
+    }
+    kv_type = OCTET_KV_F16;
 }
 
 static void test_a_tail_gives_way_to_what_says_more(void **state) {
@@ -499,6 +511,7 @@ int main(void) {
         cmocka_unit_test(test_out_of_memory_loses_nothing),
         cmocka_unit_test(test_pages_and_tails_survive_their_cache),
         cmocka_unit_test(test_tails_of_any_length_give_the_same_bits),
+        cmocka_unit_test(test_pages_of_integers_keep_the_bits_too),
         cmocka_unit_test(test_a_tail_gives_way_to_what_says_more),
         cmocka_unit_test(test_a_pause_keeps_tails_of_sessions_that_go_on),
         cmocka_unit_test(test_out_of_memory_damages_no_tail),

@@ -701,6 +701,37 @@ static void test_attend_is_accurate(void **state) {
     free_attend(&a);
 }
 
+/* ---- Integer blocks of caches ---------------------------------------------------------------- */
+
+static void test_integer_blocks_expand_alike(void **state) {
+    (void)state;
+    static const size_t dims[] = {2, 16, 34, 64, 80, 96, 128, 200, 512};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        size_t n = 2 * dims[i] * KV_BLOCK, n_scales = 2 * kv_n_groups(dims[i]) * KV_BLOCK;
+        uint8_t *q8 = allocate(n + n_scales * sizeof(float)), *q4 = allocate(n / 2 + n_scales * 2);
+        float *got = allocate(n * sizeof *got), *want = allocate(n * sizeof *want);
+        for (size_t j = 0; j < n; j++) q8[j] = (uint8_t)next_random(), q4[j / 2] = q8[j];
+        for (size_t j = 0; j < n_scales; j++) {
+            float scale = random_float();
+            memcpy(q8 + n + j * sizeof scale, &scale, sizeof scale);
+            uint16_t upper = f32_to_bf16(scale);
+            memcpy(q4 + n / 2 + j * sizeof upper, &upper, sizeof upper);
+        }
+        for (size_t k = 1; kernels_at(k); k++) {
+            kernels_scalar.expand_q8(q8, dims[i], want);
+            kernels_at(k)->expand_q8(q8, dims[i], got);
+            assert_same(got, want, n, kernels_at(k), "8-bit block");
+            kernels_scalar.expand_q4(q4, dims[i], want);
+            kernels_at(k)->expand_q4(q4, dims[i], got);
+            assert_same(got, want, n, kernels_at(k), "4-bit block");
+        }
+        free(q8);
+        free(q4);
+        free(got);
+        free(want);
+    }
+}
+
 /* ---- Choice of a table ----------------------------------------------------------------------- */
 
 static void test_tables_can_be_chosen_by_name(void **state) {
@@ -741,6 +772,7 @@ int main(void) {
         cmocka_unit_test(test_a_query_does_not_depend_on_its_company),
         cmocka_unit_test(test_attend_ignores_invisible_memory),
         cmocka_unit_test(test_attend_is_accurate),
+        cmocka_unit_test(test_integer_blocks_expand_alike),
         cmocka_unit_test(test_tables_can_be_chosen_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

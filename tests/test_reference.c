@@ -22,6 +22,7 @@ enum { MAX_PROMPTS = 8, MAX_PROMPT = 512 };
 #define F32_BOUND 1e-5
 #define F16_BOUND 5e-3
 #define Q8_BOUND 5e-2
+#define Q4_BOUND 4e-1
 
 struct expected {
     uint32_t n_vocab, n_prompts, n_tokens[MAX_PROMPTS];
@@ -135,12 +136,12 @@ static struct scoring score(struct octet_model *model, const struct expected *e,
     return s;
 }
 
-static const char *const kv_names[] = {"f16", "f32", "q8_0"};
+static const char *const kv_names[] = {"f16", "f32", "q8_0", "q4_0"};
 
 static void compare_all(enum octet_kv_type kv_type, double bound) {
     for (size_t i = 0; i < N_FIXTURES; i++) {
-        // At 2^-7 nearly tied experts change places, which has no bound.
-        if (kv_type == OCTET_KV_Q8_0 && strstr(fixtures[i].model, "mixtral")) continue;
+        // At 2^-7 and above nearly tied experts change places, which has no bound.
+        if (kv_type >= OCTET_KV_Q8_0 && strstr(fixtures[i].model, "mixtral")) continue;
         struct expected e;
         load_expected(fixtures[i].logits, &e);
         struct octet_model *model = open_model(fixtures[i].model);
@@ -169,6 +170,11 @@ static void test_f16_cache_stays_close_at_every_position(void **state) {
 static void test_q8_cache_stays_near_at_every_position(void **state) {
     (void)state;
     compare_all(OCTET_KV_Q8_0, Q8_BOUND);
+}
+
+static void test_q4_cache_stays_in_sight_at_every_position(void **state) {
+    (void)state;
+    compare_all(OCTET_KV_Q4_0, Q4_BOUND);
 }
 
 /* ---- Hidden states --------------------------------------------------------------------------- */
@@ -265,7 +271,7 @@ static void test_chunks_and_single_tokens_give_the_bits_of_one_piece(void **stat
         load_expected(fixtures[i].logits, &e);
         struct octet_model *model = open_model(fixtures[i].model);
         for (uint32_t prompt = 0; prompt < e.n_prompts; prompt++) {
-            for (int kv = OCTET_KV_F16; kv <= OCTET_KV_Q8_0; kv++) {
+            for (int kv = OCTET_KV_F16; kv <= OCTET_KV_Q4_0; kv++) {
                 enum octet_kv_type type = (enum octet_kv_type)kv;
                 uint64_t whole = score(model, &e, prompt, type, 0).hash;
                 assert_true(score(model, &e, prompt, type, 7).hash == whole);
@@ -360,6 +366,7 @@ int main(void) {
         cmocka_unit_test(test_f32_cache_agrees_at_every_position),
         cmocka_unit_test(test_f16_cache_stays_close_at_every_position),
         cmocka_unit_test(test_q8_cache_stays_near_at_every_position),
+        cmocka_unit_test(test_q4_cache_stays_in_sight_at_every_position),
         cmocka_unit_test(test_hidden_states_are_the_reference_s_and_always_the_same_bits),
         cmocka_unit_test(test_chunks_and_single_tokens_give_the_bits_of_one_piece),
         cmocka_unit_test(test_sessions_in_one_step_give_the_bits_of_each_alone),

@@ -239,15 +239,16 @@ step_hashes() {
     local arch type
     for arch in mistral-7b-tiny mixtral-8x7b-tiny phi-2-tiny llama-tiny; do
         for type in q4_k_m q8_0 f16; do
-            check "hash-$arch-$type" same_run "$arch" "$type"
+            check "hash-$arch-$type" same_run "$arch" "$type" f16
         done
+        check "hash-$arch-q4_0-cache" same_run "$arch" q4_k_m q4_0
     done
 }
-same_run() { # ARCH TYPE
+same_run() { # ARCH TYPE CACHE
     local model=$logs/hash.gguf side
     "$build/octet" synth --arch "$1" --type "$2" "$model" || return
     for side in "$build/octet" "$program"; do
-        "$side" run -m "$model" -p "one two three" -n 24 --temp 0 --ignore-eos --json |
+        "$side" run -m "$model" -p "one two three" -n 24 --kv "$3" --temp 0 --ignore-eos --json |
             python3 -c 'import json, sys; j = json.load(sys.stdin)
 print({k: v for k, v in j.items() if not k.endswith("_tps") and not k.endswith("_s")})'
     done | sort | uniq -c | tee /dev/stderr | grep -q '^ *2 .*logits_hash'

@@ -41,6 +41,12 @@ static inline uint16_t f32_to_f16(float f) {
     return (uint16_t)(sign | ((magnitude + 0x0fff + odd - 0x38000000) >> 13));
 }
 
+/* Of a finite number. */
+static inline uint16_t f32_to_bf16(float f) {
+    uint32_t bits = f32_to_bits(f);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 static inline float bf16_to_f32(uint16_t h) { return f32_from_bits((uint32_t)h << 16); }
 
 /* Little-endian reads at any alignment. */

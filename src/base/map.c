@@ -21,13 +21,14 @@ struct mapping {
     _Atomic uintptr_t start; // 0: free; set last
     size_t n_bytes;
     char *path;
+    int fd;
     struct mapping *next;
 };
 
 static struct mapping *_Atomic mappings;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static bool registry_add(const char *path, const void *start, size_t n_bytes) {
+static bool registry_add(const char *path, int fd, const void *start, size_t n_bytes) {
     char *path_copy = mem_strdup(path, strlen(path));
     if (!path_copy) return false;
     pthread_mutex_lock(&lock);
@@ -37,6 +38,7 @@ static bool registry_add(const char *path, const void *start, size_t n_bytes) {
     if (is_new) m = mem_alloc(sizeof *m);
     if (m) {
         m->path = path_copy;
+        m->fd = fd;
         m->n_bytes = n_bytes;
         atomic_store(&m->start, (uintptr_t)start);
         if (is_new) {
@@ -57,6 +59,7 @@ static void registry_remove(const void *start) {
     atomic_store(&m->start, 0);
     mem_free(m->path);
     m->path = NULL;
+    close(m->fd);
     pthread_mutex_unlock(&lock);
 }
 
@@ -84,7 +87,7 @@ static enum octet_status map_fd(const char *path, int fd, const uint8_t **bytes,
     if (p == MAP_FAILED)
         return octet_fail(err, errno == ENOMEM ? OCTET_EMEM : OCTET_EIO,
                           "%s: can not be mapped: %s", path, strerror(errno));
-    if (!registry_add(path, p, size)) {
+    if (!registry_add(path, fd, p, size)) {
         munmap(p, size);
         return octet_fail_memory(err, "the list of mapped files", sizeof(struct mapping));
     }
@@ -99,7 +102,7 @@ enum octet_status map_open(const char *path, const uint8_t **bytes, size_t *n_by
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return octet_fail(err, OCTET_EIO, "%s: %s", path, strerror(errno));
     enum octet_status s = map_fd(path, fd, bytes, n_bytes, err);
-    close(fd);
+    if (s) close(fd);
     return s;
 }
 
@@ -120,6 +123,24 @@ void map_populate(const uint8_t *bytes, size_t n_bytes, size_t next_bytes) {
     if (next_bytes > 0) madvise((uint8_t *)first + n / page * page, next_bytes, MADV_WILLNEED);
     if (madvise(first, n, MADV_POPULATE_READ) == 0) return;
     for (size_t i = 0; i < n_bytes; i += page) (void)*(const volatile uint8_t *)(bytes + i);
+}
+
+void map_release(const uint8_t *bytes, size_t n_bytes) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t first = ((uintptr_t)bytes + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)bytes + n_bytes) / page * page;
+    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
+bool map_read(const uint8_t *bytes, size_t n_bytes, void *out) {
+    const uintptr_t address = (uintptr_t)bytes;
+    pthread_mutex_lock(&lock);
+    const struct mapping *m = atomic_load(&mappings);
+    while (m && address - atomic_load(&m->start) >= m->n_bytes) m = m->next;
+    const int fd = m ? m->fd : -1;
+    const off_t at = m ? (off_t)(address - atomic_load(&m->start)) : 0;
+    pthread_mutex_unlock(&lock);
+    return fd >= 0 && pread(fd, out, n_bytes, at) == (ssize_t)n_bytes;
 }
 
 static void write_stderr(const char *text) {

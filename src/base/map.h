@@ -10,6 +10,13 @@ enum octet_status map_open(const char *path, const uint8_t **bytes, size_t *n_by
 /* Brings a part of a mapping into memory and the page table, so that reading it later waits for
  * nothing. NEXT_BYTES behind it are asked of the disk meanwhile. */
 void map_populate(const uint8_t *bytes, size_t n_bytes, size_t next_bytes);
+/* Copies a part of a mapping to OUT through the file, so that its pages, and whole neighbourhoods
+ * of them, do not become this process's. False: in no mapping, or the file is shorter by now;
+ * reading at the address will do, or tell. */
+bool map_read(const uint8_t *bytes, size_t n_bytes, void *out);
+/* The opposite of map_populate: whole pages of a part of a mapping are the process's no more. What
+ * is read again comes from the file, or from the system's copy of it. */
+void map_release(const uint8_t *bytes, size_t n_bytes);
 void map_close(const uint8_t *bytes, size_t n_bytes);
 
 #endif

@@ -34,9 +34,11 @@ static double step_bytes(const struct octet_model_info *info, double n_rows) {
 static double kv_bytes(const struct bench *bench, const struct bench_test *test) {
     double held = (double)test->depth + ((double)test->steps + 1) / 2;
     if (bench->info.sliding_window > 0) held = fmin(held, (double)bench->info.sliding_window);
-    // Against f16; q8_0 is one byte and an eighth of a scale.
-    static const double factors[] = {
-        [OCTET_KV_F16] = 1, [OCTET_KV_F32] = 2, [OCTET_KV_Q8_0] = 0.5625};
+    // Against f16: 64 bytes for 32 numbers.
+    static const double factors[] = {[OCTET_KV_F16] = 1,
+                                     [OCTET_KV_F32] = 2,
+                                     [OCTET_KV_Q8_0] = 36.0 / 64,
+                                     [OCTET_KV_Q4_0] = 18.0 / 64};
     const double factor = factors[bench->session_args.kv_type];
     return held * factor * (double)bench->info.kv_bytes_per_token;
 }

@@ -29,7 +29,7 @@ static const struct option_row option_rows[] = {
      "longest answer to a word problem"},
     {"parallel", 0, OPTION_INT, "N", offsetof(struct eval_args, n_parallel), 0, 256, false,
      "word problems answered at the same time; 0: 8"},
-    {"kv", 0, OPTION_CHOICE, "f16|f32|q8_0", offsetof(struct eval_args, kv_type), 0, 0, false,
+    {"kv", 0, OPTION_CHOICE, OPTIONS_KV_TYPES, offsetof(struct eval_args, kv_type), 0, 0, false,
      "number format of the cache, for choices; f32 for exact comparisons"},
     {"rows", 0, OPTION_TEXT, "FILE", offsetof(struct eval_args, rows), 0, 0, false,
      "write what was picked for every row, as JSON lines"},

@@ -48,6 +48,7 @@ struct inspection {
     struct machine machine;
     uint64_t kv_full; // bytes of an f16 cache for the whole context
     struct octet_memory memory; // of a session as asked for
+    uint64_t program; // bytes of this process without the model's file, with its vocabulary
     int32_t n_ctx;
 };
 
@@ -83,6 +84,7 @@ static enum octet_status plan_memory(struct inspection *inspection, struct octet
 static enum octet_status make_plan(struct inspection *inspection, struct octet_err *err) {
     struct octet_model *model;
     const struct octet_model_options options = OCTET_MODEL_OPTIONS_DEFAULTS;
+    const uint64_t anon = probe_rss_anon();
     inspection->runs = octet_model_open(inspection->path, &options, &model,
                                         &inspection->why_not) == OCTET_OK;
     if (!inspection->runs) return OCTET_OK;
@@ -90,6 +92,8 @@ static enum octet_status make_plan(struct inspection *inspection, struct octet_e
     // Only the numbers outlive the model.
     inspection->info.name = inspection->info.arch = inspection->info.isa = "";
     const enum octet_status status = plan_memory(inspection, model, err);
+    const uint64_t anon_now = probe_rss_anon();
+    if (anon_now > anon) inspection->program += anon_now - anon;
     octet_model_close(model);
     if (status != OCTET_OK) return status;
     const struct octet_model_info *const info = &inspection->info;
@@ -104,7 +108,7 @@ static enum octet_status make_plan(struct inspection *inspection, struct octet_e
 
 static uint64_t peak_bytes(const struct inspection *inspection) {
     const struct octet_memory *const memory = &inspection->memory;
-    return memory->weights + memory->kv + memory->workspace;
+    return memory->weights + memory->kv + memory->workspace + inspection->program;
 }
 
 static double decode_limit(const struct inspection *inspection) {
@@ -175,8 +179,9 @@ static void print_plan(const struct inspection *inspection) {
     output_printf("  peak memory          %s with a context of %d tokens in use: %s weights, ",
                   output_bytes((double)peak_bytes(inspection), a), inspection->n_ctx,
                   output_bytes((double)memory->weights, b));
-    output_printf("%s KV cache, %s workspace\n", output_bytes((double)memory->kv, a),
+    output_printf("%s KV cache, %s workspace, ", output_bytes((double)memory->kv, a),
                   output_bytes((double)memory->workspace, b));
+    output_printf("%s program and vocabulary\n", output_bytes((double)inspection->program, a));
     const enum plan_fit fit = plan_fit(machine, info->file_bytes, inspection->kv_full);
     output_printf("  memory               %s of %s free: %s with the whole context\n",
                   output_bytes((double)machine->ram_available, a),
@@ -257,11 +262,14 @@ static json_t *plan_json(const struct inspection *inspection) {
     const struct octet_model_info *const info = &inspection->info;
     const struct machine *const machine = &inspection->machine;
     const enum plan_fit fit = plan_fit(machine, info->file_bytes, inspection->kv_full);
-    return json_pack("{s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}",
+    return json_pack("{s:b, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, "
+                     "s:o}",
                      "runs", 1, "context_tokens", (int)inspection->n_ctx, "peak_bytes",
                      (json_int_t)peak_bytes(inspection), "kv_bytes",
                      (json_int_t)inspection->memory.kv, "workspace_bytes",
-                     (json_int_t)inspection->memory.workspace,
+                     (json_int_t)inspection->memory.workspace, "resident_weight_bytes",
+                     (json_int_t)inspection->memory.weights, "program_bytes",
+                     (json_int_t)inspection->program,
                      "weight_bytes", (json_int_t)info->file_bytes, "decode_bytes",
                      (json_int_t)info->decode_bytes, "kv_bytes_per_token",
                      (json_int_t)info->kv_bytes_per_token, "kv_bytes_full_context",
@@ -296,6 +304,7 @@ static int check_file(const struct octet_file *file) {
 
 static int inspect(struct inspection *inspection) {
     struct octet_err err;
+    inspection->program = probe_rss_peak();
     if (octet_file_open(inspection->path, &inspection->file, &err) != OCTET_OK) {
         return output_failure(&err);
     }

@@ -38,7 +38,7 @@ static const struct option_row rows[] = {
      "suggestions in the completion menu; auto: where the editor has no ghost text"},
     {"ctx", 'c', OPTION_INT, "N", offsetof(struct lsp_args, n_ctx), 0, INT32_MAX, false,
      "most tokens of text and suggestion; 0: what the model was trained for, at most 2048"},
-    {"kv", 0, OPTION_CHOICE, "f16|f32|q8_0", offsetof(struct lsp_args, kv_type), 0, 0, false,
+    {"kv", 0, OPTION_CHOICE, OPTIONS_KV_TYPES, offsetof(struct lsp_args, kv_type), 0, 0, false,
      "number format of the cache of keys and values"},
     {"threads", 't', OPTION_INT, "N", offsetof(struct lsp_args, n_threads), 0, 1024, false,
      "threads; 0: one per core"},

@@ -34,8 +34,8 @@ static const struct option_row rows[] = {
      "save the predictions, two bytes per token and vocabulary entry"},
     {"kl-base", 0, OPTION_TEXT, "FILE", offsetof(struct perplexity_args, base), 0, 0, false,
      "compare with predictions saved by --save-logits or by llama.cpp's perplexity tool"},
-    {"kv", 0, OPTION_CHOICE, "f16|f32|q8_0", offsetof(struct perplexity_args, kv_type), 0, 0, false,
-     "number format of the KV cache"},
+    {"kv", 0, OPTION_CHOICE, OPTIONS_KV_TYPES, offsetof(struct perplexity_args, kv_type), 0, 0,
+     false, "number format of the KV cache"},
     {"json", 0, OPTION_FLAG, NULL, offsetof(struct perplexity_args, json), 0, 0, false,
      "print one JSON object"},
 };

@@ -39,7 +39,7 @@ static const struct option_row rows[] = {
      "host name under which clients reach this server, such as that of a proxy; * for any"},
     {"ctx", 'c', OPTION_INT, "N", offsetof(struct serve_args, n_ctx), 0, INT32_MAX, false,
      "most tokens of a prompt and its answer; 0: what the model was trained for, at most 4096"},
-    {"kv", 0, OPTION_CHOICE, "f16|f32|q8_0", offsetof(struct serve_args, kv_type), 0, 0, false,
+    {"kv", 0, OPTION_CHOICE, OPTIONS_KV_TYPES, offsetof(struct serve_args, kv_type), 0, 0, false,
      "number format of the cache of keys and values"},
     {"threads", 't', OPTION_INT, "N", offsetof(struct serve_args, n_threads), 0, 1024, false,
      "threads of each model; 0: one per core"},

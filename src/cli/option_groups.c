@@ -27,8 +27,8 @@ struct option_group options_model_group(struct model_args *target) {
 static const struct option_row session_rows[] = {
     {"ctx", 'c', OPTION_INT, "N", offsetof(struct session_args, n_ctx), 0, INT32_MAX, false,
      "most tokens held; 0: what the model was trained for, at most 4096"},
-    {"kv", 0, OPTION_CHOICE, "f16|f32|q8_0", offsetof(struct session_args, kv_type), 0, 0, false,
-     "number format of the KV cache; q8_0 halves its memory, at a loss"},
+    {"kv", 0, OPTION_CHOICE, OPTIONS_KV_TYPES, offsetof(struct session_args, kv_type), 0, 0, false,
+     "number format of the KV cache; q8_0 halves its memory and q4_0 quarters it, at a loss"},
     {"prefill-chunk", 0, OPTION_INT, "N", offsetof(struct session_args, prefill_chunk), 0, 65536,
      false, "prompt tokens computed per step; 0: 512. The result does not depend on it"},
 };

@@ -79,6 +79,9 @@ struct model_args {
     bool warm;
 };
 
+// The names of enum octet_kv_type, in its order.
+#define OPTIONS_KV_TYPES "f16|f32|q8_0|q4_0"
+
 struct session_args {
     int32_t n_ctx, prefill_chunk; // 0: default
     int32_t kv_type;              // enum octet_kv_type

@@ -311,6 +311,7 @@ static enum octet_kv_type cache_type(const struct provider *provider) {
     if (!provider_setting(provider, "kv", value, sizeof value)) return OCTET_KV_F16;
     return strcmp(value, "f32") == 0    ? OCTET_KV_F32
            : strcmp(value, "q8_0") == 0 ? OCTET_KV_Q8_0
+           : strcmp(value, "q4_0") == 0 ? OCTET_KV_Q4_0
                                         : OCTET_KV_F16;
 }
 

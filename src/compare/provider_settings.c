@@ -14,7 +14,7 @@ static const struct setting {
 } settings[] = {
     {"prompt", " chat raw ", false},
     {"temp", NULL, false},
-    {"kv", " f16 f32 q8_0 ", true},
+    {"kv", " f16 f32 q8_0 q4_0 ", true},
 };
 
 enum { N_SETTINGS = sizeof settings / sizeof *settings, MAX_VALUE = 16 };

@@ -260,9 +260,9 @@ enum octet_status octet_cache_open(struct octet_model *model,
                                    const struct octet_cache_options *options,
                                    struct octet_cache **out, struct octet_err *err) {
     *out = NULL;
-    if (options->kv_type < OCTET_KV_F16 || options->kv_type > OCTET_KV_Q8_0)
+    if (options->kv_type < OCTET_KV_F16 || options->kv_type > OCTET_KV_Q4_0)
         return octet_fail(err, OCTET_EARG,
-                          "kv_type: expected OCTET_KV_F16, _F32 or _Q8_0, found %d",
+                          "kv_type: expected OCTET_KV_F16, _F32, _Q8_0 or _Q4_0, found %d",
                           (int)options->kv_type);
     struct kv kv; // for the size of a page
     enum octet_status status =

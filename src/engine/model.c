@@ -98,6 +98,7 @@ enum octet_status octet_model_warm(struct octet_model *model, octet_progress_fn 
                 return octet_fail(err, OCTET_ECANCELLED, "cancelled");
         }
     }
+    map_release(model->m.w.token_embd.data, weights_rows_only(&model->m.w));
     return OCTET_OK;
 }
 

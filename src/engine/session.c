@@ -44,9 +44,9 @@ static enum octet_status check_options(const struct octet_model *model,
     if (o->prefill_chunk < 0 || o->prefill_chunk > MAX_CHUNK)
         return octet_fail(err, OCTET_EARG, "prefill_chunk: expected 0 to %d, found %d", MAX_CHUNK,
                           o->prefill_chunk);
-    if (o->kv_type < OCTET_KV_F16 || o->kv_type > OCTET_KV_Q8_0)
+    if (o->kv_type < OCTET_KV_F16 || o->kv_type > OCTET_KV_Q4_0)
         return octet_fail(err, OCTET_EARG,
-                          "kv_type: expected OCTET_KV_F16, _F32 or _Q8_0, found %d",
+                          "kv_type: expected OCTET_KV_F16, _F32, _Q8_0 or _Q4_0, found %d",
                           (int)o->kv_type);
     if (o->cache && !cache_fits(o->cache, model, o->kv_type))
         return octet_fail(err, OCTET_EARG, "cache: belongs to another model or kv_type");
@@ -126,6 +126,7 @@ enum octet_status octet_memory_plan(const struct octet_model *model,
     if (n_bytes == SIZE_MAX) status = octet_fail_memory(err, "activations", n_bytes);
     for (size_t i = 0; i < model->file->n_parts; i++)
         out->weights += model->file->parts[i].n_bytes;
+    out->weights -= weights_rows_only(&model->m.w);
     out->kv = octet_session_kv_bytes(&s);
     // Logits: of the step and of the session.
     out->workspace = n_bytes + 2 * shape->n_vocab * sizeof(float);

@@ -5,6 +5,7 @@
 
 #include "kernels/avx2_matmul.h"
 #include "kernels/kernels.h"
+#include "kernels/kv_expand.h"
 
 enum { LANES = 16 };
 
@@ -436,4 +437,6 @@ const struct kernels kernels_avx2 = {
     .axpy = axpy,
     .to_f16 = to_f16,
     .attend = attend,
+    .expand_q8 = expand_q8,
+    .expand_q4 = expand_q4,
 };

@@ -1,6 +1,7 @@
 /* Kernels for AVX-512 with VNNI. The same bits as scalar.c: float operations keep the order given
  * in kernels.h, whatever the tile they are done in. Quantised products are in avx512_matmul.h. */
 #include "kernels/avx512_matmul.h"
+#include "kernels/kv_expand.h"
 
 /* ---- Sums and functions ---------------------------------------------------------------------- */
 
@@ -370,4 +371,6 @@ const struct kernels kernels_avx512 = {
     .axpy = axpy,
     .to_f16 = to_f16,
     .attend = attend,
+    .expand_q8 = expand_q8,
+    .expand_q4 = expand_q4,
 };

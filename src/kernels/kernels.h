@@ -23,7 +23,11 @@
 
 #include "quant/quant.h"
 
-enum { KV_BLOCK = 64 };
+/* Positions per block of a KV cache, and numbers of a head that share a scale in integer blocks. */
+enum { KV_BLOCK = 64, KV_GROUP = 32 };
+static inline size_t kv_n_groups(size_t head_dim) { return (head_dim + KV_GROUP - 1) / KV_GROUP; }
+/* What a 4-bit code stands for, x = (code - KV_Q4_ZERO) * scale. */
+#define KV_Q4_ZERO 7.5f
 
 /* n activation rows of k elements quantised to int8, in blocks of 32 or 256 (the block length of
  * the weights they will meet). */
@@ -87,6 +91,15 @@ struct kernels {
      * invisible keys and values may hold anything and never shows in the result. */
     void (*attend)(const struct attend *a, const void *k_t, const void *v, bool f32,
                    const int32_t *lo, const int32_t *hi);
+
+    /* An integer block of a cache as the float keys and values that attend takes, Y (2 * head_dim *
+     * KV_BLOCK). The block holds the codes of keys (head_dim, KV_BLOCK), of values (KV_BLOCK,
+     * head_dim), then the scales of keys (n_groups, KV_BLOCK) and of values, the same.
+     * q8: int8 codes, x = code * scale, scales are floats.
+     * q4: a byte holds the codes of keys j (low) and j + KV_BLOCK / 2 of one row; of values, those
+     * of numbers i and i + n / 2 of a group of n. Scales are bfloat16. */
+    void (*expand_q8)(const void *block, size_t head_dim, float *y);
+    void (*expand_q4)(const void *block, size_t head_dim, float *y);
 };
 
 /* prepare, then matmul. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "kernels/kv_expand.h"
 #include "kernels/neon_matmul.h"
 
 enum { LANES = 16 };
@@ -421,4 +422,6 @@ const struct kernels kernels_neon = {
     .axpy = axpy,
     .to_f16 = to_f16,
     .attend = attend,
+    .expand_q8 = expand_q8,
+    .expand_q4 = expand_q4,
 };

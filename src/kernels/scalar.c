@@ -5,6 +5,7 @@
 
 #include "base/half.h"
 #include "kernels/kernels.h"
+#include "kernels/kv_expand.h"
 
 enum { LANES = 16 };
 
@@ -215,4 +216,6 @@ const struct kernels kernels_scalar = {
     .axpy = axpy,
     .to_f16 = to_f16,
     .attend = attend,
+    .expand_q8 = expand_q8,
+    .expand_q4 = expand_q4,
 };

@@ -47,8 +47,10 @@ static void store_head(const struct attention_job *job, const struct step_seq *s
     const struct step *s = job->s;
     size_t head_dim = seq->kv->head_dim, width = seq->kv->n_kv_heads * head_dim;
     for (size_t t = 0; t < seq->n; t++) {
-        size_t from = (seq->row + t) * width + kv_head * head_dim;
-        kv_store(seq->kv, s->kernels, job->layer, kv_head, seq->pos + t, s->k + from, s->v + from,
+        size_t at = (seq->row + t) * width + kv_head * head_dim;
+        kv_turn(seq->kv, s->k + at);
+        kv_turn(seq->kv, s->v + at);
+        kv_store(seq->kv, s->kernels, job->layer, kv_head, seq->pos + t, s->k + at, s->v + at,
                  half);
     }
 }
@@ -96,27 +98,29 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
     int32_t *lo = (int32_t *)(sum + n), *hi = lo + n;
     float *expanded = (float *)(hi + n);
     float scale = 1.0f / sqrtf((float)head_dim);
+    const struct kv *kv = tile.seq->kv;
     for (size_t i = 0; i < n; i++) {
         size_t row = tile.row + i / group, head = tile.kv_head * group + i % group;
         const float *from = s->q + (row * shape->n_heads + head) * head_dim;
         for (size_t d = 0; d < head_dim; d++) q[i * head_dim + d] = from[d] * scale;
+        kv_turn(kv, q + i * head_dim);
         max[i] = -INFINITY;
     }
     memset(o, 0, n * head_dim * sizeof *o);
     memset(sum, 0, n * sizeof *sum);
 
     struct attend a = {n, head_dim, q, max, sum, o, scores};
-    const struct kv *kv = tile.seq->kv;
     bool f32 = kv->type != OCTET_KV_F16;
     size_t last = (tile.pos + tile.n_rows - 1) / KV_BLOCK;
     for (size_t block = kv_first_visible(kv, tile.pos) / KV_BLOCK; block <= last; block++) {
         if (!visible(&tile, group, block, lo, hi)) continue;
-        const uint8_t *k_t = kv_load(kv, job->layer, tile.kv_head, block, expanded);
+        const uint8_t *k_t = kv_load(kv, s->kernels, job->layer, tile.kv_head, block, expanded);
         s->kernels->attend(&a, k_t, k_t + head_dim * KV_BLOCK * (f32 ? 4 : 2), f32, lo, hi);
     }
     for (size_t i = 0; i < n; i++) {
         size_t row = tile.row + i / group, head = tile.kv_head * group + i % group;
         float *to = job->y + (row * shape->n_heads + head) * head_dim, inverse = 1.0f / sum[i];
+        kv_turn(kv, o + i * head_dim);
         for (size_t d = 0; d < head_dim; d++) to[d] = o[i * head_dim + d] * inverse;
     }
 }

@@ -4,14 +4,18 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/mem.h"
 
+enum { BF16_NAN = 0x7fc0 };
+
 static size_t block_bytes(enum octet_kv_type type, size_t head_dim) {
-    size_t n = 2 * head_dim * KV_BLOCK;
+    size_t n = 2 * head_dim * KV_BLOCK, n_scales = 2 * kv_n_groups(head_dim) * KV_BLOCK;
     switch (type) {
     case OCTET_KV_F16: return n * sizeof(uint16_t);
     case OCTET_KV_F32: return n * sizeof(float);
-    case OCTET_KV_Q8_0: return n + 2 * kv_n_groups(head_dim) * KV_BLOCK * sizeof(float);
+    case OCTET_KV_Q8_0: return n + n_scales * sizeof(float);
+    case OCTET_KV_Q4_0: return n / 2 + n_scales * sizeof(uint16_t);
     }
     return 0;
 }
@@ -115,30 +119,85 @@ bool kv_can_resume(const struct kv *kv, size_t pos) {
 
 /* ---- Storing and loading -------------------------------------------------------------------- */
 
-/* The scales of the keys (n_groups, KV_BLOCK) and, after them, of the values. */
-static float *scales(const struct kv *kv, void *block) {
-    return (float *)((int8_t *)block + 2 * kv->head_dim * KV_BLOCK);
+/* Fast Walsh-Hadamard transform of runs whose lengths are powers of two, orthonormal: an outlier is
+ * spread over its run, so that four bits are enough for the rest. */
+void kv_turn(const struct kv *kv, float *x) {
+    if (kv->type != OCTET_KV_Q4_0) return;
+    for (size_t left = kv->head_dim, n = 1; left > 0; left -= n, x += n, n = 1) {
+        while (2 * n <= left) n *= 2;
+        for (size_t width = 1; width < n; width *= 2)
+            for (size_t i = 0; i < n; i += 2 * width)
+                for (size_t j = i; j < i + width; j++) {
+                    float a = x[j], b = x[j + width];
+                    x[j] = a + b, x[j + width] = a - b;
+                }
+        float scale = 1.0f / sqrtf((float)n);
+        for (size_t i = 0; i < n; i++) x[i] *= scale;
+    }
 }
 
-/* N numbers into Q, STRIDE apart; returns their scale, NaN where one is not finite, so that it
- * shows in the logits as it would with floats. */
-static float quantise(const float *x, size_t n, int8_t *q, size_t stride) {
+/* The largest magnitude of N numbers, NaN where one is not finite, so that it shows in the logits
+ * as it would with floats. */
+static float largest(const float *x, size_t n) {
     float max = 0;
     bool finite = true;
-    for (size_t i = 0; i < n; i++) max = fmaxf(max, fabsf(x[i])), finite &= isfinite(x[i]) != 0;
-    float inverse = finite && max > 1e-30f ? 127.0f / max : 0.0f;
-    for (size_t i = 0; i < n; i++) q[i * stride] = finite ? (int8_t)rintf(x[i] * inverse) : 1;
-    return finite ? max / 127.0f : NAN;
+    for (size_t i = 0; i < n; i++) {
+        float magnitude = fabsf(x[i]);
+        max = magnitude > max ? magnitude : max;
+        finite &= isfinite(x[i]) != 0;
+    }
+    return finite ? max : NAN;
+}
+
+/* N numbers into Q, STRIDE apart; returns their scale. */
+static float quantise8(const float *x, size_t n, int8_t *q, size_t stride) {
+    float max = largest(x, n), inverse = max > 1e-30f ? 127.0f / max : 0.0f;
+    for (size_t i = 0; i < n; i++) q[i * stride] = isnan(max) ? 1 : (int8_t)rintf(x[i] * inverse);
+    return max / 127.0f;
+}
+
+/* N numbers as codes of four bits; returns their scale. The codes are made for it as it is kept. */
+static uint16_t quantise4(const float *x, size_t n, uint8_t *codes) {
+    float max = largest(x, n);
+    uint16_t scale = isnan(max) ? BF16_NAN : f32_to_bf16(max / 8.0f);
+    float kept = bf16_to_f32(scale), inverse = kept > 1e-30f ? 1.0f / kept : 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        // Rounded to nearest; what rounding leaves below zero is cut to zero, too.
+        int code = isnan(max) ? 0 : (int)(x[i] * inverse + (KV_Q4_ZERO + 0.5f));
+        codes[i] = (uint8_t)(code < 15 ? code : 15);
+    }
+    return scale;
 }
 
 static void store_q8(const struct kv *kv, void *block, size_t j, const float *k, const float *v) {
     size_t head_dim = kv->head_dim, n_groups = kv_n_groups(head_dim);
     int8_t *k_t = block, *values = k_t + head_dim * KV_BLOCK + j * head_dim;
-    float *k_scale = scales(kv, block), *v_scale = k_scale + n_groups * KV_BLOCK;
+    float *k_scale = (float *)(void *)(k_t + 2 * head_dim * KV_BLOCK),
+          *v_scale = k_scale + n_groups * KV_BLOCK;
     for (size_t g = 0; g < n_groups; g++) {
         size_t d = g * KV_GROUP, n = head_dim - d < KV_GROUP ? head_dim - d : KV_GROUP;
-        k_scale[g * KV_BLOCK + j] = quantise(k + d, n, k_t + d * KV_BLOCK + j, KV_BLOCK);
-        v_scale[g * KV_BLOCK + j] = quantise(v + d, n, values + d, 1);
+        k_scale[g * KV_BLOCK + j] = quantise8(k + d, n, k_t + d * KV_BLOCK + j, KV_BLOCK);
+        v_scale[g * KV_BLOCK + j] = quantise8(v + d, n, values + d, 1);
+    }
+}
+
+/* Leaves the other half of the byte as it is. */
+static void put_code(uint8_t *byte, bool high, uint8_t code) {
+    *byte = (uint8_t)(high ? (*byte & 15) | code << 4 : (*byte & 0xf0) | code);
+}
+
+static void store_q4(const struct kv *kv, void *block, size_t j, const float *k, const float *v) {
+    size_t head_dim = kv->head_dim, n_groups = kv_n_groups(head_dim), row = KV_BLOCK / 2;
+    uint8_t *k_t = block, *values = k_t + head_dim * row + j * head_dim / 2, codes[KV_GROUP];
+    uint16_t *k_scale = (uint16_t *)(void *)(k_t + head_dim * KV_BLOCK),
+             *v_scale = k_scale + n_groups * KV_BLOCK;
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t d = g * KV_GROUP, n = head_dim - d < KV_GROUP ? head_dim - d : KV_GROUP;
+        k_scale[g * KV_BLOCK + j] = quantise4(k + d, n, codes);
+        for (size_t i = 0; i < n; i++) put_code(&k_t[(d + i) * row + j % row], j >= row, codes[i]);
+        v_scale[g * KV_BLOCK + j] = quantise4(v + d, n, codes);
+        for (size_t i = 0; i < n / 2; i++)
+            values[d / 2 + i] = (uint8_t)(codes[i] | codes[n / 2 + i] << 4);
     }
 }
 
@@ -148,6 +207,8 @@ void kv_store(struct kv *kv, const struct kernels *kernels, size_t layer, size_t
     void *block = kv_block(kv, layer, head, pos / KV_BLOCK);
     if (kv->type == OCTET_KV_Q8_0) {
         store_q8(kv, block, j, k, v);
+    } else if (kv->type == OCTET_KV_Q4_0) {
+        store_q4(kv, block, j, k, v);
     } else if (kv->type == OCTET_KV_F32) {
         float *k_t = block, *values = k_t + head_dim * KV_BLOCK;
         for (size_t d = 0; d < head_dim; d++) k_t[d * KV_BLOCK + j] = k[d];
@@ -160,19 +221,14 @@ void kv_store(struct kv *kv, const struct kernels *kernels, size_t layer, size_t
     }
 }
 
-const void *kv_load(const struct kv *kv, size_t layer, size_t head, size_t block, float *scratch) {
+const void *kv_load(const struct kv *kv, const struct kernels *kernels, size_t layer, size_t head,
+                    size_t block, float *scratch) {
     void *held = kv_block(kv, layer, head, block);
-    if (kv->type != OCTET_KV_Q8_0) return held;
-    size_t head_dim = kv->head_dim, n_groups = kv_n_groups(head_dim);
-    const int8_t *k_t = held, *values = k_t + head_dim * KV_BLOCK;
-    const float *k_scale = scales(kv, held), *v_scale = k_scale + n_groups * KV_BLOCK;
-    float *k_to = scratch, *v_to = scratch + head_dim * KV_BLOCK;
-    for (size_t d = 0; d < head_dim; d++, k_t += KV_BLOCK, k_to += KV_BLOCK) {
-        const float *scale = k_scale + d / KV_GROUP * KV_BLOCK;
-        for (size_t j = 0; j < KV_BLOCK; j++) k_to[j] = (float)k_t[j] * scale[j];
-    }
-    for (size_t j = 0; j < KV_BLOCK; j++, values += head_dim, v_to += head_dim)
-        for (size_t d = 0; d < head_dim; d++)
-            v_to[d] = (float)values[d] * v_scale[d / KV_GROUP * KV_BLOCK + j];
+    if (kv->type == OCTET_KV_Q8_0)
+        kernels->expand_q8(held, kv->head_dim, scratch);
+    else if (kv->type == OCTET_KV_Q4_0)
+        kernels->expand_q4(held, kv->head_dim, scratch);
+    else
+        return held;
     return scratch;
 }

@@ -13,8 +13,6 @@
 #include "kernels/kernels.h"
 #include "model/model.h"
 
-enum { KV_GROUP = 32 };
-
 /* Freed with its last reference; written only while there is one. */
 struct kv_page {
     atomic_size_t n_refs;
@@ -51,8 +49,6 @@ struct kv_page *kv_page_of(const struct kv *kv, size_t block);
 /* Takes over one reference to PAGE, which holds BLOCK. */
 void kv_put_page(struct kv *kv, size_t block, struct kv_page *page);
 
-static inline size_t kv_n_groups(size_t head_dim) { return (head_dim + KV_GROUP - 1) / KV_GROUP; }
-
 /* Keys of the block that holds positions block * KV_BLOCK ...; values follow at + head_dim *
  * KV_BLOCK elements. */
 static inline void *kv_block(const struct kv *kv, size_t layer, size_t head, size_t block) {
@@ -68,11 +64,16 @@ static inline size_t kv_first_visible(const struct kv *kv, size_t pos) {
 /* Whether the sequence can go on at position POS: everything visible from there is held. */
 bool kv_can_resume(const struct kv *kv, size_t pos);
 
+/* Keys and values of a 4-bit cache are stored turned by an orthonormal map that is its own inverse;
+ * queries are turned to meet them and what attend sums up is turned back. X (head_dim); others stay
+ * as they are. */
+void kv_turn(const struct kv *kv, float *x);
 /* Stores key K and value V (head_dim) of position POS. HALF: scratch (head_dim). */
 void kv_store(struct kv *kv, const struct kernels *kernels, size_t layer, size_t head, size_t pos,
               const float *k, const float *v, uint16_t *half);
-/* Keys of a block in the form that attend takes, f16 or f32, values following; an int8 block is
+/* Keys of a block in the form that attend takes, f16 or f32, values following; an integer block is
  * expanded into SCRATCH (2 * head_dim * KV_BLOCK). */
-const void *kv_load(const struct kv *kv, size_t layer, size_t head, size_t block, float *scratch);
+const void *kv_load(const struct kv *kv, const struct kernels *kernels, size_t layer, size_t head,
+                    size_t block, float *scratch);
 
 #endif

@@ -65,6 +65,13 @@ struct weights {
     struct layer *layers;    // (n_layers)
 };
 
+/* Bytes of the embedding where only rows of tokens are read of it, so that it need not be in
+ * memory; 0 where it is the output matrix as well. */
+static inline size_t weights_rows_only(const struct weights *w) {
+    const struct tensor *t = &w->token_embd;
+    return t->data == w->output.w.data ? 0 : t->rows * quant_row_bytes(t->type, t->cols);
+}
+
 /* ---- Architectures ----------------------------------------------------------------------------
  */
 

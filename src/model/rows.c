@@ -1,6 +1,7 @@
 /* Blocks that treat every row alone: embedding, norms, activations, residual sums. */
 #include <string.h>
 
+#include "base/map.h"
 #include "model/step.h"
 
 struct rows_job {
@@ -13,12 +14,14 @@ struct rows_job {
     float eps;
 };
 
+/* Few rows of a large matrix: read through the file, they do not bring its pages into memory. */
 static void embed_row(void *arg, size_t row, int i_thread) {
-    (void)i_thread;
     const struct rows_job *job = arg;
     const struct tensor *e = job->embd;
     size_t row_bytes = quant_row_bytes(e->type, e->cols);
     const uint8_t *src = (const uint8_t *)e->data + (size_t)job->s->tokens[row] * row_bytes;
+    uint8_t *copy = (uint8_t *)job->s->scratch + (size_t)i_thread * job->s->scratch_bytes;
+    if (map_read(src, row_bytes, copy)) src = copy;
     quant_decode(e->type, src, job->y + row * job->d, job->d);
 }
 

@@ -37,13 +37,17 @@ size_t step_layout(struct step *s, const struct model *m, size_t n, int n_thread
     size_t n_ffn = n * max_size(1, shape->n_experts_used);
     size_t widest = max_size(max_size(shape->d_model, q_width), shape->d_ff);
     s->x = take(&l, n * shape->d_model, sizeof(float));
-    s->h = take(&l, n * shape->d_model, sizeof(float));
     s->out = take(&l, n * shape->d_model, sizeof(float));
-    s->q = take(&l, n * q_width, sizeof(float));
-    s->att = take(&l, n * q_width, sizeof(float));
-    s->k = take(&l, n * kv_width, sizeof(float));
-    s->v = take(&l, n * kv_width, sizeof(float));
+    // Queries, keys and values are made of the normed input before attention takes its place.
+    s->h = s->att = take(&l, n * max_size(shape->d_model, q_width), sizeof(float));
+    // They are no more when the gate is computed.
+    struct layout parts = l;
     s->gate = take(&l, n_ffn * shape->d_ff, sizeof(float));
+    s->q = take(&parts, n * q_width, sizeof(float));
+    s->k = take(&parts, n * kv_width, sizeof(float));
+    s->v = take(&parts, n * kv_width, sizeof(float));
+    l.used = max_size(l.used, parts.used);
+    l.overflow |= parts.overflow;
     s->up = take(&l, n_ffn * shape->d_ff, sizeof(float));
     s->mixed = take(&l, shape->n_experts ? n_ffn * shape->d_model : 0, sizeof(float));
     s->rope_cos = take(&l, n * (shape->n_rot / 2), sizeof(float));

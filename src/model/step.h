@@ -36,9 +36,9 @@ struct step {
 
     // Workspace, see step_layout.
     float *x, *h, *out;         // (n, d_model) residual stream, normed input, branch output
-    float *q, *att;             // (n, n_heads * head_dim)
+    float *q, *att;             // (n, n_heads * head_dim); att shares h
     float *k, *v;               // (n, n_kv_heads * head_dim)
-    float *gate, *up;           // (n_ffn, d_ff), n_ffn = n * max(1, n_experts_used)
+    float *gate, *up;           // (n_ffn, d_ff), n_ffn = n * max(1, n_experts_used); gate: q k v
     float *mixed;               // (n_ffn, d_model) expert inputs, then outputs
     float *rope_cos, *rope_sin; // (n, n_rot / 2)
     struct input input;         // buffers for n_ffn rows of the widest input

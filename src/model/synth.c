@@ -266,11 +266,6 @@ static float next_normal(uint64_t *state) {
     return ((float)sum - 1020.0f) * (1 / 209.0167f);
 }
 
-static uint16_t f32_to_bf16(float f) {
-    uint32_t bits = f32_to_bits(f);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 static void store_float(uint32_t type, uint8_t *out, float value) {
     uint32_t bits = f32_to_bits(value);
     if (type == QUANT_F16) bits = f32_to_f16(value);

@@ -54,7 +54,8 @@ run "$OCTET" compare humaneval --models reference
 expect_failure known_sets_can_be_pulled 'octet pull humaneval'
 
 # ---- Settings of one model -----------------------------------------------------------------------
-run "${compare[@]}" --models "a=local:kv=q8_0,$model b=local:prompt=raw:temp=1,$model" -n 8 --json
+run "${compare[@]}" -n 8 --json \
+    --models "a=local:kv=q8_0,$model b=local:kv=q4_0:prompt=raw:temp=1,$model"
 expect_exit models_have_settings 0; last_line
 expect_json settings_make_two_models '[m["name"] for m in j["models"]]' "['a', 'b']"
 run "${compare[@]}" --models "a=local:kv=q4,$model"; expect_failure bad_setting 'one of f16'

@@ -16,8 +16,13 @@ expect_json inspect_json \
     "all(k in j for k in 'file bytes metadata types tensors plan'.split())" True
 expect_json inspect_sizes_agree 'j["bytes"] >= sum(t["bytes"] for t in j["tensors"]) > 0' True
 expect_json inspect_plan 'j["plan"]["runs"] and j["plan"]["decode_bytes"] > 0' True
-peak='j["plan"]["peak_bytes"] - j["bytes"] - j["plan"]["kv_bytes"] - j["plan"]["workspace_bytes"]'
-expect_json inspect_peak_is_the_sum "$peak" 0
+parts="'resident_weight_bytes', 'kv_bytes', 'workspace_bytes', 'program_bytes'"
+expect_json inspect_peak_is_the_sum \
+    "j['plan']['peak_bytes'] == sum(j['plan'][k] for k in ($parts))" True
+embedding='sum(t["bytes"] for t in j["tensors"] if t["name"] == "token_embd.weight")'
+expect_json inspect_counts_no_embedding_of_which_rows_are_read \
+    "j['bytes'] - j['plan']['resident_weight_bytes'] == $embedding > 0" True
+expect_json inspect_knows_the_program_itself '1e6 < j["plan"]["program_bytes"]' True
 rows=$(json "$TMP/out" 'j["plan"]["workspace_bytes"]')
 run "$OCTET" inspect --json -c 256 --prefill-chunk 16 "$model"
 kv=$(json "$TMP/out" 'j["plan"]["kv_bytes"]')
@@ -25,6 +30,8 @@ run "$OCTET" inspect --json -c 256 --kv f32 --prefill-chunk 16 "$model"
 expect_json inspect_plan_of_options \
     "j['plan']['context_tokens'] == 256 and j['plan']['kv_bytes'] == 2 * $kv" True
 expect_json inspect_small_chunks_need_less "j['plan']['workspace_bytes'] < $rows" True
+run "$OCTET" inspect --json -c 256 --kv q4_0 "$model"
+expect_json inspect_plan_of_4_bits "0.28 * $kv <= j['plan']['kv_bytes'] < 0.36 * $kv" True
 run "$OCTET" inspect -c 100000000 "$model"; expect_failure inspect_context_too_large context
 printf 'GGUF\3\0\0\0' >"$TMP/short.gguf"
 run "$OCTET" inspect "$TMP/short.gguf"; expect_failure inspect_refuses_cut_header short.gguf
@@ -43,6 +50,9 @@ for arch in mixtral-8x7b-tiny phi-2-tiny llama-tiny; do
     run "$OCTET" run -m "$TMP/$arch.gguf" -p Hi -n 4 --ignore-eos --json
     expect_json "run_$arch" 'j["completion_tokens"]' 4
 done
+run "$OCTET" inspect --json "$TMP/llama-tiny.gguf"
+expect_json inspect_counts_an_embedding_that_is_the_output \
+    "j['plan']['resident_weight_bytes'] == j['bytes']" True
 
 run "$OCTET" doctor --dir "$TMP" --json
 expect_exit doctor_works 0

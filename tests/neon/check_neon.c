@@ -223,6 +223,31 @@ static void run_attend(const struct kernels *with, const struct attend *shape, c
     free(a.scores);
 }
 
+/* Integer blocks of a cache: any codes, scales in order. */
+static void check_expand(size_t head_dim) {
+    size_t n = 2 * head_dim * KV_BLOCK, n_scales = 2 * kv_n_groups(head_dim) * KV_BLOCK;
+    float *scales = make_floats(n_scales, 1),
+          *y[2] = {make(n * sizeof(float)), make(n * sizeof(float))};
+    uint8_t *q8 = make(n + n_scales * sizeof(float)), *q4 = make(n / 2 + n_scales * 2);
+    for (size_t i = 0; i < n; i++) q8[i] = q4[i / 2] = (uint8_t)random_u32();
+    memcpy(q8 + n, scales, n_scales * sizeof(float));
+    for (size_t i = 0; i < n_scales; i++) {
+        uint16_t upper = f32_to_bf16(scales[i]);
+        memcpy(q4 + n / 2 + i * sizeof upper, &upper, sizeof upper);
+    }
+    kernels_scalar.expand_q8(q8, head_dim, y[0]);
+    tested->expand_q8(q8, head_dim, y[1]);
+    report(same_floats(y[0], y[1], n), "expand_q8", "", head_dim, 0, 0);
+    kernels_scalar.expand_q4(q4, head_dim, y[0]);
+    tested->expand_q4(q4, head_dim, y[1]);
+    report(same_floats(y[0], y[1], n), "expand_q4", "", head_dim, 0, 0);
+    free(scales);
+    free(y[0]);
+    free(y[1]);
+    free(q8);
+    free(q4);
+}
+
 static void check_attend(size_t n, size_t head_dim, bool f32, bool all_visible) {
     size_t size = head_dim * KV_BLOCK;
     float *q = make_floats(n * head_dim, 0.3f);
@@ -268,6 +293,7 @@ int main(void) {
             check_vectors(n, 200);
         }
         static const size_t dims[] = {2, 6, 8, 18, 64, 80, 96, 128, 256, 512};
+        for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) check_expand(dims[d]);
         for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
             for (size_t n = 1; n < 11; n++) {
                 check_attend(n, dims[d], n % 2 == 0, n % 3 == 0);

@@ -36,7 +36,8 @@ static enum octet_status hash_model(const struct octet_model *model, struct octe
     return s;
 }
 
-static enum octet_status hash_file(const char *path, uint64_t *out, struct octet_err *err) {
+static enum octet_status hash_file(const char *path, enum octet_kv_type kv_type, uint64_t *out,
+                                   struct octet_err *err) {
     struct octet_model_options model_options = OCTET_MODEL_OPTIONS_DEFAULTS;
     struct octet_session_options session_options = OCTET_SESSION_OPTIONS_DEFAULTS;
     struct octet_model *model = NULL;
@@ -44,6 +45,7 @@ static enum octet_status hash_file(const char *path, uint64_t *out, struct octet
     model_options.n_threads = 1;
     session_options.n_ctx = 2 * N_TOKENS;
     session_options.prefill_chunk = CHUNK;
+    session_options.kv_type = kv_type;
     enum octet_status s = octet_model_open(path, &model_options, &model, err);
     if (s == OCTET_OK) s = octet_session_open(model, &session_options, &session, err);
     if (s == OCTET_OK) s = hash_model(model, session, out, err);
@@ -52,14 +54,17 @@ static enum octet_status hash_file(const char *path, uint64_t *out, struct octet
     return s;
 }
 
-static bool print_line(const char *arch, const char *type, const char *path) {
+static bool print_line(const char *arch, const char *type, enum octet_kv_type kv_type,
+                       const char *path) {
     struct octet_synth_options options = {.arch = arch, .type = type, .seed = 7};
     struct octet_err err = {0};
     uint64_t hash = 0;
     enum octet_status s = octet_synth(&options, path, &err);
-    if (s == OCTET_OK) s = hash_file(path, &hash, &err);
+    if (s == OCTET_OK) s = hash_file(path, kv_type, &hash, &err);
     unlink(path);
-    if (s == OCTET_OK) printf("%s %s %016llx\n", arch, type, (unsigned long long)hash);
+    static const char *const caches[] = {"f16", "f32", "q8_0", "q4_0"};
+    if (s == OCTET_OK)
+        printf("%s %s %s %016llx\n", arch, type, caches[kv_type], (unsigned long long)hash);
     else fprintf(stderr, "%s %s: %s\n", arch, type, err.message);
     return s == OCTET_OK;
 }
@@ -73,11 +78,14 @@ int main(int argc, char **argv) {
     }
     snprintf(path, sizeof path, "%s/model.gguf", folder);
     bool ok = true;
-    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
         for (size_t j = 0; quant_at(j); j++) {
             const char *type = pure_type(quant_at(j)->name);
-            ok = type && print_line(archs[i], type, path) && ok;
+            ok = type && print_line(archs[i], type, OCTET_KV_F16, path) && ok;
         }
+        for (int kv = OCTET_KV_F32; kv <= OCTET_KV_Q4_0; kv++)
+            ok = print_line(archs[i], "q4_k_m", (enum octet_kv_type)kv, path) && ok;
+    }
     rmdir(folder);
     return ok ? 0 : 1;
 }
