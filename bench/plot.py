@@ -14,7 +14,7 @@ DASHES = ["", "6 3", "2 3", "8 3 2 3"]  # by instruction set
 STYLE = """text { font: 12px system-ui, sans-serif; fill: #59636e }
 .title { font-size: 14px; font-weight: 600 } .axis, .grid { stroke: #8b949e; fill: none }
 .grid { opacity: .25 } @media (prefers-color-scheme: dark) { text { fill: #9198a1 } }"""
-PANEL_W, PANEL_H, LEFT, TOP, GAP_X, GAP_Y, FOOT = 260, 170, 56, 70, 66, 84, 30
+PANEL_W, PANEL_H, LEFT, TOP, GAP_X, GAP_Y, FOOT = 260, 170, 56, 80, 66, 96, 30
 
 
 def parse_args():
@@ -69,15 +69,19 @@ def line(x1, y1, x2, y2, attributes):
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {attributes}/>'
 
 
+def measured(points, side):
+    """Those that this side ran, too: a row may be of octet alone."""
+    return {x: row for x, row in points.items() if row[f"{side}_tps"]}
+
+
 class Panel:
     def __init__(self, x, y, title, x_label, by_isa):
         self.x, self.y, self.by_isa = x, y, by_isa
-        rows = [row for points in by_isa.values() for row in points.values()]
         self.xs = sorted({at for points in by_isa.values() for at in points})
-        self.step = round_step(max(float(row[f"{side}_max"]) for row in rows
-                                   for side, _, _ in SIDES), 4)
-        self.top = self.step * math.ceil(max(float(row[f"{side}_max"]) for row in rows
-                                             for side, _, _ in SIDES) / self.step)
+        most = max(float(row[f"{side}_max"]) for points in by_isa.values()
+                   for side, _, _ in SIDES for row in measured(points, side).values())
+        self.step = round_step(most, 4)
+        self.top = self.step * math.ceil(most / self.step)
         self.out = [text(x + PANEL_W / 2, y - 10, title),
                     text(x + PANEL_W / 2, y + PANEL_H + 34, x_label)]
 
@@ -102,7 +106,7 @@ class Panel:
         self.axes()
         for isa, points in self.by_isa.items():
             for side, _, color in SIDES:
-                xs = sorted(points)
+                xs = sorted(measured(points, side))
                 speeds = [float(points[x][f"{side}_tps"]) for x in xs]
                 path = " ".join(f"{self.at(x):.1f},{self.height(s):.1f}"
                                 for x, s in zip(xs, speeds))
