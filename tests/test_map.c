@@ -104,8 +104,8 @@ static void test_read_leaves_the_pages_alone(void **state) {
         assert_true(map_read(mapped + at, 4096, copy + at));
     assert_true(file_pages() < before + MARGIN);
     map_populate(mapped, N_BYTES, 0);
+#if defined(__x86_64__) // emulators take advice and do nothing
     assert_true(file_pages() >= before + N_BYTES - MARGIN);
-#if defined(__x86_64__) // an emulator keeps the pages
     map_release(mapped, N_BYTES);
     assert_true(file_pages() < before + MARGIN);
 #endif
