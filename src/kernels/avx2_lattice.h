@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/avx2_blocks.h"
+#include "kernels/lattice_signs.h"
 #include "quant/grids.h"
 
 /* What makes elements not negative: their largest magnitude. */
@@ -32,24 +33,6 @@ INLINE __m256i with_signs(__m256i magnitudes, const void *p, int offset) {
     __m256i negative = bit_mask(load_u32(p));
     __m256i v = _mm256_sub_epi8(_mm256_xor_si256(magnitudes, negative), negative);
     return _mm256_add_epi8(v, _mm256_set1_epi8((char)offset));
-}
-
-/* Bytes of 7 signs to 8: bit 7 becomes the parity of the others. */
-INLINE __m256i complete_signs(__m256i v) {
-    const __m256i odd =
-        _mm256_setr_epi8(0, -128, -128, 0, -128, 0, 0, -128, -128, 0, 0, -128, 0, -128, -128, 0, 0,
-                         -128, -128, 0, -128, 0, 0, -128, -128, 0, 0, -128, 0, -128, -128, 0);
-    __m256i nibble = low_nibbles(_mm256_xor_si256(v, _mm256_srli_epi16(v, 4)));
-    return _mm256_or_si256(v, _mm256_shuffle_epi8(odd, nibble));
-}
-
-/* The lowest 28 bits of each lane: four runs of 7 to bytes. */
-INLINE __m256i spread_sevens(__m256i v) {
-    v = _mm256_or_si256(_mm256_and_si256(v, _mm256_set1_epi32(0x3fff)),
-                        _mm256_slli_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0xfffc000)), 2));
-    return _mm256_or_si256(
-        _mm256_and_si256(v, _mm256_set1_epi32(0x7f007f)),
-        _mm256_slli_epi32(_mm256_and_si256(v, _mm256_set1_epi32(0x3f803f80)), 1));
 }
 
 /* 2s + 1. */

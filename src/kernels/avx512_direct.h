@@ -12,7 +12,7 @@
 #ifndef OCTET_KERNELS_AVX512_DIRECT_H
 #define OCTET_KERNELS_AVX512_DIRECT_H
 
-#include "kernels/avx512_formats.h"
+#include "kernels/avx512_lattice.h"
 #include "kernels/kernels.h"
 
 enum {
@@ -499,6 +499,50 @@ static void direct_iq4_xs(const uint8_t *row, size_t n_blocks, const struct toke
     }
 }
 
+/* ---- Lattice points ---------------------------------------------------------------------------
+ */
+
+/* The sub-scales of elements 64 J .., for pairs of elements. */
+INLINE __m512i pair_scales(__m256i scale, int j) {
+    const __m512i groups =
+        _mm512_set_epi64(0x0003000300030003, 0x0003000300030003, 0x0002000200020002,
+                         0x0002000200020002, 0x0001000100010001, 0x0001000100010001, 0, 0);
+    __m512i index = _mm512_add_epi16(groups, _mm512_set1_epi16((short)(4 * j)));
+    return _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(scale));
+}
+
+/* Sum of scale * element * q over one block. */
+INLINE __m512i dot_lattice(const struct lattice_format *f, const uint8_t *block, const int8_t *q) {
+    __m512i sum = _mm512_setzero_si512();
+    struct lattice v;
+    prefetch(block, f->block_bytes);
+    f->load(block, &v);
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        __m512i x = _mm512_loadu_si512(q + j * ZMM_BYTES);
+        x = _mm512_mask_sub_epi8(x, _cvtu64_mask64(v.negative[j]), _mm512_setzero_si512(), x);
+        sum = _mm512_dpwssd_epi32(sum, _mm512_maddubs_epi16(v.magnitude[j], x),
+                                  pair_scales(v.scale, j));
+    }
+    return sum;
+}
+
+INLINE void direct_lattice(const struct lattice_format *f, const uint8_t *row, size_t n_blocks,
+                           const struct token *t, const struct sums *out) {
+    for (size_t b = 0; b < n_blocks; b += 4) {
+        const uint8_t *block = row + b * f->block_bytes;
+        size_t n = n_blocks - b < 4 ? n_blocks - b : 4;
+        __m512i sum[4] = {0};
+        for (size_t i = 0; i < n; i++)
+            sum[i] = dot_lattice(f, block + i * f->block_bytes, t->q + (b + i) * 256);
+        __m128i words = words_of_blocks(block, f->block_bytes, n);
+        __m128 d = _mm_mul_ps(upper_halves(_mm_slli_epi32(words, 16)), _mm_set1_ps(f->unit));
+        __m128 da = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), t->d + b);
+        _mm_storeu_ps(out->dot + b, _mm_cvtepi32_ps(sum_rows_512(sum)));
+        _mm_storeu_ps(out->d + b, _mm_mul_ps(d, da));
+    }
+}
+
 /* ---- Blocks of 32, four at a time ------------------------------------------------------------ */
 
 /* Codes of four blocks: their first halves, a lane for each, and the other ones. */
@@ -677,15 +721,6 @@ static const struct halves_format
 
 /* ---- Other formats, through their chunks ----------------------------------------------------- */
 
-/* The sub-scales of the elements of code[J], for pairs of elements. */
-INLINE __m512i pair_scales(const struct chunk *c, int j) {
-    const __m512i groups =
-        _mm512_set_epi64(0x0003000300030003, 0x0003000300030003, 0x0002000200020002,
-                         0x0002000200020002, 0x0001000100010001, 0x0001000100010001, 0, 0);
-    __m512i index = _mm512_add_epi16(groups, _mm512_set1_epi16((short)(4 * j)));
-    return _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(c->scale));
-}
-
 /* Formats without mins whose codes are at most 128, so that products in pairs fit int16.
  * BIAS_SHIFT: log2 of the bias of the codes. */
 INLINE void direct_chunks(load_chunk_fn *load, size_t block_bytes, int bias_shift,
@@ -702,7 +737,7 @@ INLINE void direct_chunks(load_chunk_fn *load, size_t block_bytes, int bias_shif
         UNROLL
         for (int j = 0; j < 4; j++) {
             __m512i pairs = _mm512_maddubs_epi16(c.code[j], _mm512_loadu_si512(q + j * ZMM_BYTES));
-            sum = _mm512_dpwssd_epi32(sum, pairs, pair_scales(&c, j));
+            sum = _mm512_dpwssd_epi32(sum, pairs, pair_scales(c.scale, j));
         }
         out->dot[b] = (float)_mm512_reduce_add_epi32(sum);
         out->d[b] = c.d * t->d[b];

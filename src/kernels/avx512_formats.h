@@ -44,6 +44,12 @@ struct pair {
 typedef void load_chunk_fn(const void *block, struct chunk *out);
 typedef void load_pair_fn(const void *first, const void *second, struct pair *out);
 
+INLINE uint64_t load_u64(const void *p) {
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
 INLINE float half_at(const uint8_t *p) { return _cvtsh_ss(load_u16(p)); }
 
 /* VALUE's low half for the first 32 elements, HIGH for the others. */
@@ -192,184 +198,6 @@ INLINE void load_iq4_xs(const void *block, struct chunk *out) {
     for (int j = 0; j < 4; j++)
         out->code[j] = look_up(quant_iq4_codebook, 128,
                                split_nibbles(_mm256_loadu_si256((const void *)(b->qs + 32 * j))));
-}
-
-/* ---- Blocks of 256: lattice points ----------------------------------------------------------- */
-
-enum { LATTICE_BIAS = 64 }; // magnitudes are at most 62
-
-/* 64 magnitudes, negated where SIGNS says so, plus the bias. */
-INLINE __m512i signed_points(__m512i magnitudes, uint64_t signs) {
-    const __m512i bias = _mm512_set1_epi8(LATTICE_BIAS);
-    return _mm512_mask_sub_epi8(_mm512_add_epi8(bias, magnitudes), _cvtu64_mask64(signs), bias,
-                                magnitudes);
-}
-
-/* Eight points of 8 elements by 16-bit index. */
-INLINE __m512i gather_8(const uint64_t *grid, __m128i index) {
-    return _mm512_i32gather_epi64(_mm256_cvtepu16_epi32(index), (const void *)grid, 8);
-}
-
-/* Sixteen points of 4 elements. */
-INLINE __m512i gather_4(const uint32_t *grid, __m256i index) {
-    return _mm512_i32gather_epi32(_mm512_cvtepu16_epi32(index), (const void *)grid, 4);
-}
-
-INLINE __m128i bytes_to_16(const uint8_t *p) {
-    return _mm_cvtepu8_epi16(_mm_loadl_epi64((const void *)p));
-}
-
-/* Eight bytes of 7 signs to 8: bit 7 becomes the parity of the others. */
-INLINE uint64_t complete_signs(uint64_t x) {
-    const uint64_t low = 0x0101010101010101;
-    uint64_t p = x ^ (x >> 4 & low * 15);
-    p ^= p >> 2 & low * 63;
-    p ^= p >> 1 & low * 127;
-    return x | (p & low) << 7;
-}
-
-/* The lowest 28 bits of X: four runs of 7 to bytes. */
-INLINE uint64_t spread_sevens(uint64_t x) {
-    x = (x & 0x3fff) | (x & 0xfffc000) << 2;
-    return (x & 0x007f007f) | (x & 0x3f803f80) << 1;
-}
-
-INLINE uint64_t load_u64(const void *p) {
-    uint64_t x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
-/* Nibbles s of 8 bytes to the scales 2s + 1 of groups of 16. */
-INLINE __m256i odd_nibbles(const uint8_t *p) {
-    __m128i v = _mm_loadl_epi64((const void *)p);
-    v = _mm_and_si128(_mm_unpacklo_epi8(v, _mm_srli_epi16(v, 4)), _mm_set1_epi8(15));
-    return _mm256_cvtepu8_epi16(_mm_or_si128(_mm_add_epi8(v, v), _mm_set1_epi8(1)));
-}
-
-/* Bytes s for groups of 32 to 2s + 1 for groups of 16. */
-INLINE __m256i odd_scales_32(uint64_t s) { return widen_groups_of_32(s << 1 | 0x0101010101010101); }
-
-INLINE void load_iq2_xxs(const void *block, struct chunk *out) {
-    const struct block_iq2_xxs *b = block;
-    out->d = half_at(b->d) * 0.125f;
-    uint64_t scales = 0;
-    for (int j = 0; j < 4; j++) {
-        uint64_t first = load_u64(b->qs[2 * j]), second = load_u64(b->qs[2 * j + 1]);
-        __m128i points = _mm_set_epi64x(0, (long long)((first & 0xffffffff) | second << 32));
-        uint64_t signs = spread_sevens(first >> 32) | spread_sevens(second >> 32) << 32;
-        scales |= (first >> 60 | second >> 60 << 8) << 16 * j;
-        out->code[j] = signed_points(gather_8(quant_iq2xxs_grid, _mm_cvtepu8_epi16(points)),
-                                     complete_signs(signs));
-    }
-    out->scale = odd_scales_32(scales);
-}
-
-INLINE void load_iq2_xs(const void *block, struct chunk *out) {
-    const struct block_iq2_xs *b = block;
-    out->d = half_at(b->d) * 0.125f;
-    out->scale = odd_nibbles(b->scales);
-    for (int j = 0; j < 4; j++) {
-        __m128i words = _mm_loadu_si128((const void *)b->qs[8 * j]);
-        __m128i points = _mm_and_si128(words, _mm_set1_epi16(511));
-        __m128i signs = _mm_srli_epi16(words, 9);
-        uint64_t packed = (uint64_t)_mm_cvtsi128_si64(_mm_packus_epi16(signs, signs));
-        out->code[j] = signed_points(gather_8(quant_iq2xs_grid, points), complete_signs(packed));
-    }
-}
-
-INLINE void load_iq2_s(const void *block, struct chunk *out) {
-    const struct block_iq2_s *b = block;
-    const __m128i lift = _mm_setr_epi16(256, 64, 16, 4, 256, 64, 16, 4);
-    out->d = half_at(b->d) * 0.125f;
-    out->scale = odd_nibbles(b->scales);
-    for (int j = 0; j < 4; j++) {
-        // Bits 2l, 2l + 1 of a group's byte go to bits 8, 9 of its run l.
-        long long high = (long long)(b->qh[2 * j] * 0x0001000100010001u);
-        long long high2 = (long long)(b->qh[2 * j + 1] * 0x0001000100010001u);
-        __m128i bits = _mm_and_si128(_mm_mullo_epi16(_mm_set_epi64x(high2, high), lift),
-                                     _mm_set1_epi16(0x300));
-        __m128i points = _mm_or_si128(bytes_to_16(b->qs + 8 * j), bits);
-        out->code[j] = signed_points(gather_8(quant_iq2s_grid, points), load_u64(b->signs + 8 * j));
-    }
-}
-
-INLINE void load_iq3_xxs(const void *block, struct chunk *out) {
-    const struct block_iq3_xxs *b = block;
-    out->d = half_at(b->d) * 0.25f;
-    uint64_t scales = 0;
-    for (int j = 0; j < 4; j++) {
-        uint64_t sas = load_u64(b->sas[2 * j]);
-        uint64_t signs = spread_sevens(sas) | spread_sevens(sas >> 32) << 32;
-        scales |= ((sas >> 28 & 15) | sas >> 60 << 8) << 16 * j;
-        __m256i points = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(b->qs + 16 * j)));
-        out->code[j] = signed_points(gather_4(quant_iq3xxs_grid, points), complete_signs(signs));
-    }
-    out->scale = odd_scales_32(scales);
-}
-
-INLINE void load_iq3_s(const void *block, struct chunk *out) {
-    const struct block_iq3_s *b = block;
-    out->d = half_at(b->d);
-    out->scale = odd_scales_32(spread_nibbles(load_u32(b->scales)));
-    for (int j = 0; j < 4; j++) {
-        __m256i points = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(b->qs + 16 * j)));
-        points = _mm256_mask_add_epi16(points, (__mmask16)load_u16(b->qh + 2 * j), points,
-                                       _mm256_set1_epi16(256));
-        out->code[j] = signed_points(gather_4(quant_iq3s_grid, points), load_u64(b->signs + 8 * j));
-    }
-}
-
-/* IQ1: points of -1, 0, 1 in eighths, a run shifted down where its bit in DOWN is set. */
-INLINE __m512i shifted_points(__m128i index, unsigned down) {
-    __m512i eighths = _mm512_slli_epi16(gather_8(quant_iq1s_grid, index), 3);
-    eighths = _mm512_and_si512(eighths, _mm512_set1_epi8((char)0xf8)); // no bits of the neighbour
-    __m512i shift = _mm512_mask_mov_epi64(_mm512_set1_epi8(LATTICE_BIAS + 1), (__mmask8)down,
-                                          _mm512_set1_epi8(LATTICE_BIAS - 1));
-    return _mm512_add_epi8(eighths, shift);
-}
-
-INLINE void load_iq1_s(const void *block, struct chunk *out) {
-    const struct block_iq1_s *b = block;
-    out->d = half_at(b->d) * 0.125f;
-    __m128i qh = _mm_loadu_si128((const void *)b->qh);
-    __m128i s = _mm_and_si128(_mm_srli_epi16(qh, 12), _mm_set1_epi16(7));
-    s = _mm_packus_epi16(s, s);
-    out->scale = odd_scales_32((uint64_t)_mm_cvtsi128_si64(s));
-    for (int j = 0; j < 4; j++) {
-        // Bits 3l.. of a group's word go to bits 8.. of its run l.
-        unsigned first = load_u16(b->qh[2 * j]), second = load_u16(b->qh[2 * j + 1]);
-        __m128i words = _mm_set_epi64x((long long)(second * 0x0001000100010001u),
-                                       (long long)(first * 0x0001000100010001u));
-        const __m128i lift = _mm_setr_epi16(256, 32, 4, 1, 256, 32, 4, 1);
-        const __m128i drop = _mm_setr_epi16(0, 0, 0, 1, 0, 0, 0, 1);
-        __m128i bits = _mm_srlv_epi16(_mm_mullo_epi16(words, lift), drop);
-        __m128i points =
-            _mm_or_si128(bytes_to_16(b->qs + 8 * j), _mm_and_si128(bits, _mm_set1_epi16(0x700)));
-        unsigned down = (first >> 15) * 0x0f + (second >> 15) * 0xf0;
-        out->code[j] = shifted_points(points, down);
-    }
-}
-
-INLINE void load_iq1_m(const void *block, struct chunk *out) {
-    const struct block_iq1_m *b = block;
-    uint64_t sc = load_u64(b->sc);
-    uint64_t top = sc >> 12 & 0x000f000f000f000f;
-    out->d = _cvtsh_ss((uint16_t)(top | top >> 12 | top >> 24 | top >> 36)) * 0.125f;
-    // Word g / 4 of sc, for each group, shifted by 3 (g % 4).
-    const __m256i word = _mm256_setr_epi16(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const __m256i shift = _mm256_setr_epi16(0, 3, 6, 9, 0, 3, 6, 9, 0, 3, 6, 9, 0, 3, 6, 9);
-    __m256i s = _mm256_permutexvar_epi16(word, _mm256_set1_epi64x((long long)sc));
-    s = _mm256_and_si256(_mm256_srlv_epi16(s, shift), _mm256_set1_epi16(7));
-    out->scale = _mm256_add_epi16(_mm256_add_epi16(s, s), _mm256_set1_epi16(1));
-    for (int j = 0; j < 4; j++) {
-        __m128i high = _mm_cvtsi64_si128((long long)spread_nibbles(load_u32(b->qh + 4 * j)));
-        __m128i words = _mm_slli_epi16(_mm_cvtepu8_epi16(high), 8);
-        unsigned down = _mm_test_epi16_mask(words, _mm_set1_epi16(0x800));
-        __m128i points =
-            _mm_or_si128(bytes_to_16(b->qs + 8 * j), _mm_and_si128(words, _mm_set1_epi16(0x700)));
-        out->code[j] = shifted_points(points, down);
-    }
 }
 
 /* ---- Blocks of 256: ternary, with codes 0, 1, 2 -------------------------------------------- */

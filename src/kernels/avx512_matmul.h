@@ -44,6 +44,11 @@ struct format {
                               const struct sums *out) {                                            \
         way(__VA_ARGS__, row, n_blocks, t, out);                                                   \
     }
+#define DIRECT_LATTICE(name)                                                                       \
+    DIRECT(name, direct_lattice, &lattice_##name)                                                  \
+    static void load_##name##_signed(const void *block, struct chunk *out) {                       \
+        load_signed(&lattice_##name, block, out);                                                  \
+    }
 #define DIRECT_CHUNKS(name, bias_shift)                                                            \
     DIRECT(name, direct_chunks, load_##name, sizeof(struct block_##name), bias_shift)
 
@@ -59,11 +64,11 @@ DIRECT(q3_k, direct_quads, &quads_q3_k)
 DIRECT(q4_k, direct_quads, &quads_q4_k)
 DIRECT(q5_k, direct_quads, &quads_q5_k)
 DIRECT(q6_k, direct_quads, &quads_q6_k)
-DIRECT_CHUNKS(iq3_s, 6)
-DIRECT_CHUNKS(iq3_xxs, 6)
-DIRECT_CHUNKS(iq2_s, 6)
-DIRECT_CHUNKS(iq2_xs, 6)
-DIRECT_CHUNKS(iq2_xxs, 6)
+DIRECT_LATTICE(iq3_s)
+DIRECT_LATTICE(iq3_xxs)
+DIRECT_LATTICE(iq2_s)
+DIRECT_LATTICE(iq2_xs)
+DIRECT_LATTICE(iq2_xxs)
 DIRECT_CHUNKS(iq1_s, 6)
 DIRECT_CHUNKS(iq1_m, 6)
 DIRECT_CHUNKS(tq1_0, 0)
@@ -83,11 +88,11 @@ static const struct format formats[] = {
     {QUANT_Q5_K, EACH_32, 0, direct_q5_k, load_q5_k, NULL, &quads_q5_k, build_q5_k},
     {QUANT_Q6_K, EACH_16, 32, direct_q6_k, load_q6_k, NULL, &quads_q6_k, build_q6_k},
     {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, load_iq4_xs, NULL, NULL, build_iq4_xs},
-    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, load_iq3_s, NULL, NULL, NULL},
-    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, load_iq3_xxs, NULL, NULL, NULL},
-    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, load_iq2_s, NULL, NULL, NULL},
-    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, load_iq2_xs, NULL, NULL, NULL},
-    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, load_iq2_xxs, NULL, NULL, NULL},
+    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, load_iq3_s_signed, NULL, NULL, NULL},
+    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, load_iq3_xxs_signed, NULL, NULL, NULL},
+    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, load_iq2_s_signed, NULL, NULL, NULL},
+    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, load_iq2_xs_signed, NULL, NULL, NULL},
+    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, load_iq2_xxs_signed, NULL, NULL, NULL},
     {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, load_iq1_s, NULL, NULL, NULL},
     {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, load_iq1_m, NULL, NULL, NULL},
     {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, load_tq1_0, NULL, NULL, NULL},
@@ -508,6 +513,7 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
 
 static void prepare(const struct quant_type *type, const void *w, const struct act *a,
                     void *scratch) {
+    prepare_points();
     if (a->n > MAX_DIRECT) return;
     prefetch_from(w, PREFETCH);
     const struct format *f = find_format(type->id);

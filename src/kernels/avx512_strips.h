@@ -50,7 +50,7 @@ INLINE __m512i fold_scale(__m512i code, __m512i scale, int bias) {
 }
 
 static void fold_scales(struct chunk *c, int bias) {
-    for (int j = 0; j < 4; j++) c->code[j] = fold_scale(c->code[j], pair_scales(c, j), bias);
+    for (int j = 0; j < 4; j++) c->code[j] = fold_scale(c->code[j], pair_scales(c->scale, j), bias);
 }
 
 /* Rows past n_rows repeat the last one; nobody looks at what comes of them. */
