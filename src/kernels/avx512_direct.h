@@ -201,17 +201,15 @@ struct quad_format {
     bool has_min;   // scales and mins are unsigned, codes have no bias
 };
 
-/* Sub-scales for register J of a block whose scales all lanes of SCALES have, as int16 for pairs of
- * elements. */
-INLINE __m512i ordered_scales(const struct quad_format *f, __m512i scales, size_t j) {
-    int w[4];
-    for (size_t l = 0; l < 4; l++) {
-        int i = f->order[4 * j + l] * 16 / (int)f->group;
-        w[l] = f->has_min ? (int)0x80008000 | i | i << 16 : 0x00800080 | i << 8 | i << 24;
+/* Sub-scales for registers 2 P and 2 P + 1 of a block whose scales all lanes of SCALES have, as
+ * int16 for what pack_dots gives. */
+INLINE __m512i ordered_scales(const struct quad_format *f, __m512i scales, size_t p) {
+    int w[16];
+    for (size_t n = 0; n < 16; n++) {
+        int i = f->order[4 * (2 * p + n % 4 / 2) + n / 4] * 16 / (int)f->group;
+        w[n] = f->has_min ? (int)0x80008000 | i | i << 16 : 0x00800080 | i << 8 | i << 24;
     }
-    __m512i pick = _mm512_setr_epi32(w[0], w[0], w[0], w[0], w[1], w[1], w[1], w[1], w[2], w[2],
-                                     w[2], w[2], w[3], w[3], w[3], w[3]);
-    __m512i scale = _mm512_shuffle_epi8(scales, pick);
+    __m512i scale = _mm512_shuffle_epi8(scales, _mm512_loadu_si512(w));
     return f->has_min ? scale : _mm512_srai_epi16(scale, 8);
 }
 
@@ -230,6 +228,14 @@ INLINE __m128i group_sums(const struct quad_format *f, __m512i factor, const int
     return sum_each_lane(sums);
 }
 
+/* Sums over fours of elements as int16, which hold them: codes are at most 63, |q| at most 127. In
+ * each lane, four of A's come first. */
+INLINE __m512i pack_dots(__m512i a, const int8_t *qa, __m512i b, const int8_t *qb) {
+    const __m512i zero = _mm512_setzero_si512();
+    return _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, a, _mm512_loadu_si512(qa)),
+                              _mm512_dpbusd_epi32(zero, b, _mm512_loadu_si512(qb)));
+}
+
 /* Sum of scale * code * q over one block. */
 INLINE __m512i dot_codes(const struct quad_format *f, const uint8_t *block, __m512i scales,
                          const int8_t *q) {
@@ -238,10 +244,11 @@ INLINE __m512i dot_codes(const struct quad_format *f, const uint8_t *block, __m5
     prefetch_token(q, 256);
     f->load_codes(block, code);
     UNROLL
-    for (size_t j = 0; j < 4; j++)
-        sum = _mm512_dpwssd_epi32(
-            sum, _mm512_maddubs_epi16(code[j], _mm512_loadu_si512(q + j * ZMM_BYTES)),
-            ordered_scales(f, scales, j));
+    for (size_t p = 0; p < 2; p++)
+        sum = _mm512_dpwssd_epi32(sum,
+                                  pack_dots(code[2 * p], q + 2 * p * ZMM_BYTES, code[2 * p + 1],
+                                            q + (2 * p + 1) * ZMM_BYTES),
+                                  ordered_scales(f, scales, p));
     return sum;
 }
 
