@@ -230,10 +230,9 @@ INLINE __m128i group_sums(const struct quad_format *f, __m512i factor, const int
 
 /* Sums over fours of elements as int16, which hold them: codes are at most 63, |q| at most 127. In
  * each lane, four of A's come first. */
-INLINE __m512i pack_dots(__m512i a, const int8_t *qa, __m512i b, const int8_t *qb) {
+INLINE __m512i pack_dots(__m512i a, __m512i qa, __m512i b, __m512i qb) {
     const __m512i zero = _mm512_setzero_si512();
-    return _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, a, _mm512_loadu_si512(qa)),
-                              _mm512_dpbusd_epi32(zero, b, _mm512_loadu_si512(qb)));
+    return _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, a, qa), _mm512_dpbusd_epi32(zero, b, qb));
 }
 
 /* Sum of scale * code * q over one block. */
@@ -246,8 +245,9 @@ INLINE __m512i dot_codes(const struct quad_format *f, const uint8_t *block, __m5
     UNROLL
     for (size_t p = 0; p < 2; p++)
         sum = _mm512_dpwssd_epi32(sum,
-                                  pack_dots(code[2 * p], q + 2 * p * ZMM_BYTES, code[2 * p + 1],
-                                            q + (2 * p + 1) * ZMM_BYTES),
+                                  pack_dots(code[2 * p], _mm512_loadu_si512(q + 2 * p * ZMM_BYTES),
+                                            code[2 * p + 1],
+                                            _mm512_loadu_si512(q + (2 * p + 1) * ZMM_BYTES)),
                                   ordered_scales(f, scales, p));
     return sum;
 }
@@ -518,6 +518,18 @@ INLINE __m512i pair_scales(__m256i scale, int j) {
     return _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(scale));
 }
 
+/* The same for what pack_dots gives of registers 2 P and 2 P + 1. */
+INLINE __m512i packed_scales(__m256i scale, int p) {
+    short pick[32];
+    for (int i = 0; i < 32; i++) pick[i] = (short)(8 * p + i % 8 / 4 * 4 + i / 8);
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(pick), _mm512_castsi256_si512(scale));
+}
+
+INLINE __m512i with_signs(const int8_t *q, uint64_t negative) {
+    __m512i x = _mm512_loadu_si512(q);
+    return _mm512_mask_sub_epi8(x, _cvtu64_mask64(negative), _mm512_setzero_si512(), x);
+}
+
 /* Sum of scale * element * q over one block. */
 INLINE __m512i dot_lattice(const struct lattice_format *f, const uint8_t *block, const int8_t *q) {
     __m512i sum = _mm512_setzero_si512();
@@ -525,11 +537,11 @@ INLINE __m512i dot_lattice(const struct lattice_format *f, const uint8_t *block,
     prefetch(block, f->block_bytes);
     f->load(block, &v);
     UNROLL
-    for (int j = 0; j < 4; j++) {
-        __m512i x = _mm512_loadu_si512(q + j * ZMM_BYTES);
-        x = _mm512_mask_sub_epi8(x, _cvtu64_mask64(v.negative[j]), _mm512_setzero_si512(), x);
-        sum = _mm512_dpwssd_epi32(sum, _mm512_maddubs_epi16(v.magnitude[j], x),
-                                  pair_scales(v.scale, j));
+    for (int p = 0; p < 2; p++) {
+        __m512i a = with_signs(q + 2 * p * ZMM_BYTES, v.negative[2 * p]);
+        __m512i b = with_signs(q + (2 * p + 1) * ZMM_BYTES, v.negative[2 * p + 1]);
+        sum = _mm512_dpwssd_epi32(sum, pack_dots(v.magnitude[2 * p], a, v.magnitude[2 * p + 1], b),
+                                  packed_scales(v.scale, p));
     }
     return sum;
 }
