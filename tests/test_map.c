@@ -1,4 +1,5 @@
 /* Mapped files: their bytes, with and without their pages becoming the process's. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/map.h"
+#include "octet.h"
 
 enum { N_BYTES = 8 << 20, MARGIN = 1 << 20 };
 
@@ -119,12 +122,74 @@ static void test_release_of_part_of_a_page_keeps_it(void **state) {
     for (size_t i = 0; i < 8192; i++) assert_int_equal(mapped[i], byte_at(i));
 }
 
+static void test_what_is_written_to_a_private_mapping_stays_there(void **state) {
+    (void)state;
+    const int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    uint8_t *const own = map_private(fd, path, N_BYTES), *const other = map_private(fd, path, 1);
+    close(fd);
+    assert_non_null(own);
+    assert_non_null(other);
+    assert_memory_equal(own, mapped, N_BYTES);
+    own[0] = own[N_BYTES - 1] = 99;
+    assert_int_equal(mapped[0], byte_at(0));
+    assert_int_equal(other[0], byte_at(0));
+    assert_int_equal(mapped[N_BYTES - 1], byte_at(N_BYTES - 1));
+    map_private_close(other, 1);
+    map_private_close(own, N_BYTES);
+    assert_null(map_private(fd, path, N_BYTES)); // no file
+}
+
+/* A process of its own reads a page that was cut off; what it said, and its exit status. */
+static int read_cut_off(bool private, const char *name, char *said, size_t cap) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        const int fd = open(name, O_RDWR);
+        const uint8_t *bytes = NULL;
+        size_t n_bytes = 2 * 4096;
+        dup2(ends[1], STDERR_FILENO);
+        octet_guard_mappings();
+        if (private)
+            bytes = map_private(fd, name, n_bytes);
+        else
+            map_open(name, &bytes, &n_bytes, NULL);
+        if (!bytes || ftruncate(fd, 0) != 0) _exit(2);
+        _exit(*(const volatile uint8_t *)(bytes + 4096) == 0 ? 3 : 4);
+    }
+    close(ends[1]);
+    FILE *const told = fdopen(ends[0], "r");
+    assert_non_null(told);
+    said[fread(said, 1, cap - 1, told)] = '\0';
+    fclose(told);
+    int ended;
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    return WIFEXITED(ended) ? WEXITSTATUS(ended) : -1;
+}
+
+static void test_a_file_that_was_cut_off_is_named(void **state) {
+    (void)state;
+    for (int private = 0; private < 2; private++) {
+        char name[] = "/tmp/octet-map-XXXXXX", said[200];
+        const int fd = mkstemp(name);
+        assert_true(fd >= 0 && ftruncate(fd, 2 * 4096) == 0);
+        assert_int_equal(read_cut_off(private, name, said, sizeof said), 1);
+        assert_non_null(strstr(said, name));
+        assert_non_null(strstr(said, "truncated"));
+        close(fd);
+        unlink(name);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read_copies_what_is_mapped),
         cmocka_unit_test(test_read_refuses_what_is_not_there),
         cmocka_unit_test(test_closed_mappings_leave_no_file_open),
         cmocka_unit_test(test_read_leaves_the_pages_alone),
+        cmocka_unit_test(test_what_is_written_to_a_private_mapping_stays_there),
+        cmocka_unit_test(test_a_file_that_was_cut_off_is_named),
         cmocka_unit_test(test_release_of_part_of_a_page_keeps_it),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -21,18 +21,20 @@ struct mapping {
     _Atomic uintptr_t start; // 0: free; set last
     size_t n_bytes;
     char *path;
-    int fd;
+    int fd; // -1: not kept
     struct mapping *next;
 };
 
-static struct mapping *_Atomic mappings;
+/* Of private ones there may be thousands, which map_read need not search. */
+static struct mapping *_Atomic mappings, *_Atomic private_mappings;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static bool registry_add(const char *path, int fd, const void *start, size_t n_bytes) {
+static bool registry_add(struct mapping *_Atomic *list, const char *path, int fd,
+                         const void *start, size_t n_bytes) {
     char *path_copy = mem_strdup(path, strlen(path));
     if (!path_copy) return false;
     pthread_mutex_lock(&lock);
-    struct mapping *m = atomic_load(&mappings);
+    struct mapping *m = atomic_load(list);
     while (m && atomic_load(&m->start) != 0) m = m->next;
     bool is_new = !m;
     if (is_new) m = mem_alloc(sizeof *m);
@@ -42,8 +44,8 @@ static bool registry_add(const char *path, int fd, const void *start, size_t n_b
         m->n_bytes = n_bytes;
         atomic_store(&m->start, (uintptr_t)start);
         if (is_new) {
-            m->next = atomic_load(&mappings);
-            atomic_store(&mappings, m);
+            m->next = atomic_load(list);
+            atomic_store(list, m);
         }
     }
     pthread_mutex_unlock(&lock);
@@ -51,15 +53,15 @@ static bool registry_add(const char *path, int fd, const void *start, size_t n_b
     return m != NULL;
 }
 
-static void registry_remove(const void *start) {
+static void registry_remove(struct mapping *_Atomic *list, const void *start) {
     pthread_mutex_lock(&lock);
-    struct mapping *m = atomic_load(&mappings);
+    struct mapping *m = atomic_load(list);
     while (m && atomic_load(&m->start) != (uintptr_t)start) m = m->next;
     octet_assert(m != NULL);
     atomic_store(&m->start, 0);
     mem_free(m->path);
     m->path = NULL;
-    close(m->fd);
+    if (m->fd >= 0) close(m->fd);
     pthread_mutex_unlock(&lock);
 }
 
@@ -87,7 +89,7 @@ static enum octet_status map_fd(const char *path, int fd, const uint8_t **bytes,
     if (p == MAP_FAILED)
         return octet_fail(err, errno == ENOMEM ? OCTET_EMEM : OCTET_EIO,
                           "%s: can not be mapped: %s", path, strerror(errno));
-    if (!registry_add(path, fd, p, size)) {
+    if (!registry_add(&mappings, path, fd, p, size)) {
         munmap(p, size);
         return octet_fail_memory(err, "the list of mapped files", sizeof(struct mapping));
     }
@@ -107,8 +109,21 @@ enum octet_status map_open(const char *path, const uint8_t **bytes, size_t *n_by
 }
 
 void map_close(const uint8_t *bytes, size_t n_bytes) {
-    registry_remove(bytes);
+    registry_remove(&mappings, bytes);
     munmap((void *)(uintptr_t)bytes, n_bytes);
+}
+
+uint8_t *map_private(int fd, const char *path, size_t n_bytes) {
+    void *const p = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) return NULL;
+    if (registry_add(&private_mappings, path, -1, p, n_bytes)) return p;
+    munmap(p, n_bytes);
+    return NULL;
+}
+
+void map_private_close(uint8_t *bytes, size_t n_bytes) {
+    registry_remove(&private_mappings, bytes);
+    munmap(bytes, n_bytes);
 }
 
 /* Linux 5.14; older headers lack it, older kernels refuse it. */
@@ -153,11 +168,9 @@ static void write_stderr(const char *text) {
     }
 }
 
-/* Async-signal-safe: atomics, strlen, write, _exit, sigaction. */
-static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
-    (void)context;
-    uintptr_t address = (uintptr_t)info->si_addr;
-    for (const struct mapping *m = atomic_load(&mappings); m; m = m->next) {
+/* Of the list from M on. */
+static void explain_fault(const struct mapping *m, uintptr_t address) {
+    for (; m; m = m->next) {
         uintptr_t start = atomic_load(&m->start);
         if (start == 0 || address < start || address - start >= m->n_bytes) continue;
         write_stderr("octet: ");
@@ -165,6 +178,13 @@ static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
         write_stderr(": file was truncated or became unreadable while in use\n");
         _exit(1);
     }
+}
+
+/* Async-signal-safe: atomics, strlen, write, _exit, sigaction. */
+static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
+    (void)context;
+    explain_fault(atomic_load(&mappings), (uintptr_t)info->si_addr);
+    explain_fault(atomic_load(&private_mappings), (uintptr_t)info->si_addr);
     // Not ours: the instruction runs again and the fault takes its usual course.
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigemptyset(&action.sa_mask);

@@ -12,6 +12,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/map.h"
 #include "base/mem.h"
 
 enum { HEADER_BYTES = 4096, MAX_WAITING = 64, SAMPLE_BYTES = 4096, NAME_BYTES = 40 };
@@ -358,24 +359,33 @@ enum octet_status cache_disk_list(struct cache_disk *disk, struct cache_entry **
     return status;
 }
 
+/* The page of an open file, used where it lies. NULL: no memory. */
+static struct kv_page *map_page(const struct cache_disk *disk, int fd) {
+    const size_t n = cache_disk_file_bytes(disk);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED); // all of it in one go, where it is not in memory
+    uint8_t *const bytes = map_private(fd, disk->folder, n);
+    struct kv_page *const page = bytes ? kv_page_mapped(bytes, n, HEADER_BYTES) : NULL;
+    if (bytes && !page) map_private_close(bytes, n);
+    return page;
+}
+
 struct kv_page *cache_disk_read(struct cache_disk *disk, const struct cache_key *key, bool *damaged,
                                 bool *no_memory) {
     char name[NAME_BYTES];
     struct header header;
     struct stat about;
     name_of(key, ".kv", name);
-    *damaged = false;
-    struct kv_page *page = kv_page_new(disk->page_bytes);
-    *no_memory = !page;
-    if (!page) return NULL;
+    *damaged = *no_memory = false;
     const int fd = open_file(disk, name, &header, &about);
-    bool sound = fd >= 0 && read_all(fd, page->data, disk->page_bytes);
-    if (sound) {
-        const struct cache_key sum = key_of_bytes(page->data, disk->page_bytes);
-        sound = same_key(&sum, &header.data_sum);
-    }
+    struct kv_page *page = fd >= 0 ? map_page(disk, fd) : NULL;
+    *no_memory = fd >= 0 && !page;
     if (fd >= 0) close(fd);
-    if (sound) return page;
+    if (*no_memory) return NULL;
+    if (page) {
+        map_populate(page->data, disk->page_bytes, 0);
+        const struct cache_key sum = key_of_bytes(page->data, disk->page_bytes);
+        if (same_key(&sum, &header.data_sum)) return page;
+    }
     *damaged = faccessat(disk->fd, name, F_OK, 0) == 0;
     kv_page_drop(page);
     return NULL;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/map.h"
 #include "base/mem.h"
 
 enum { BF16_NAN = 0x7fc0 };
@@ -63,13 +64,25 @@ struct kv_page *kv_page_new(size_t page_bytes) {
     return page;
 }
 
+struct kv_page *kv_page_mapped(uint8_t *mapping, size_t mapping_bytes, size_t at) {
+    struct kv_page *page = mem_alloc(sizeof *page);
+    if (!page) return NULL;
+    atomic_init(&page->n_refs, 1);
+    page->data = mapping + at;
+    page->mapping = mapping;
+    page->mapping_bytes = mapping_bytes;
+    return page;
+}
+
 struct kv_page *kv_page_share(struct kv_page *page) {
     atomic_fetch_add(&page->n_refs, 1);
     return page;
 }
 
 void kv_page_drop(struct kv_page *page) {
-    if (page && atomic_fetch_sub(&page->n_refs, 1) == 1) mem_free(page);
+    if (!page || atomic_fetch_sub(&page->n_refs, 1) > 1) return;
+    if (page->mapping) map_private_close(page->mapping, page->mapping_bytes);
+    mem_free(page);
 }
 
 static bool is_shared(struct kv_page *page) { return atomic_load(&page->n_refs) > 1; }

@@ -17,9 +17,14 @@
 struct kv_page {
     atomic_size_t n_refs;
     uint8_t *data; // (page_bytes), 64-byte aligned
+    uint8_t *mapping; // of a file that DATA lies in; NULL: DATA follows this struct
+    size_t mapping_bytes;
 };
 
 struct kv_page *kv_page_new(size_t page_bytes); // zeroed, one reference; NULL: out of memory
+/* Takes over a private mapping (base/map.h), whose data begins AT bytes behind its start; NULL: out
+ * of memory, and the mapping is still the caller's. */
+struct kv_page *kv_page_mapped(uint8_t *mapping, size_t mapping_bytes, size_t at);
 struct kv_page *kv_page_share(struct kv_page *page); // one reference more; returns PAGE
 void kv_page_drop(struct kv_page *page);             // one less; NULL allowed
 
