@@ -286,6 +286,10 @@ enum octet_status octet_session_sync(struct octet_session *session, const int32_
  * returns how many of them need no computing any more. The next sync begins there. */
 size_t octet_session_reuse(struct octet_session *session, const int32_t *tokens, size_t n_tokens);
 
+/* Takes the text that was used last from the session's cache, as if it had been computed, as far as
+ * it is in memory there and fits; its tokens go to OUT, the caller's. Returns how many: 0, none. */
+size_t octet_session_resume(struct octet_session *session, struct octet_tokens *out);
+
 /* Several sessions of one model in the same steps, each to its own token sequence. */
 struct octet_span {
     const int32_t *tokens;
@@ -343,6 +347,9 @@ struct octet_cache_info {
 enum octet_status octet_cache_open(struct octet_model *model,
                                    const struct octet_cache_options *options,
                                    struct octet_cache **out, struct octet_err *err);
+/* Brings one page that is in the folder only into memory, of those used last, so that who asks need
+ * not wait for it. False: there is none, or no room within ram_bytes or in the machine. */
+bool octet_cache_fetch(struct octet_cache *cache);
 /* After its sessions and before its model; waits until the folder has everything. */
 void octet_cache_close(struct octet_cache *cache);
 /* Takes over what open sessions hold beyond whole pages, as closing them does: for a pause, since a

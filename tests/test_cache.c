@@ -281,15 +281,24 @@ static void fill_disk(const int32_t *ids, size_t n) {
     octet_cache_close(cache);
 }
 
+/* How many pages and damaged files there were. */
+static size_t fetch_all(struct octet_cache *cache) {
+    size_t n = 0;
+    while (octet_cache_fetch(cache)) n++;
+    assert_false(octet_cache_fetch(cache));
+    return n;
+}
+
 static void test_pages_and_tails_survive_their_cache(void **state) {
     (void)state;
     struct octet_session *fresh = open_session(NULL);
     fill_disk(tokens, N_TOKENS);
-    const uint64_t budgets[] = {0, 1, UINT64_MAX}; // pages come from disk, or were loaded at once
+    const uint64_t budgets[] = {0, 1, UINT64_MAX}; // pages come when they are needed, or before
     for (size_t i = 0; i < 3; i++) {
         struct octet_cache *cache = open_disk_cache(budgets[i], UINT64_MAX);
         struct octet_session *s = open_session(cache);
         struct octet_cache_info info;
+        assert_int_equal(fetch_all(cache), i < 2 ? 0 : 5);
         octet_cache_get_info(cache, &info);
         assert_int_equal(info.n_disk_pages, 5);
         assert_int_equal(info.n_pages, i < 2 ? 0 : 5);
@@ -301,6 +310,105 @@ static void test_pages_and_tails_survive_their_cache(void **state) {
     }
     octet_session_close(fresh);
     assert_int_equal(each_file(NULL), 5);
+}
+
+static void test_what_was_used_last_is_fetched_first(void **state) {
+    (void)state;
+    int32_t other[N_TOKENS];
+    fork_tokens(other, 0);
+    fill_disk(tokens, 192);
+    fill_disk(other, 128);
+    struct octet_session *s = open_session(NULL);
+    const uint64_t page = octet_session_kv_bytes(s) / 5;
+    octet_session_close(s);
+    struct octet_tokens held = {0};
+    for (size_t n_pages = 0; n_pages < 3; n_pages++) {
+        struct octet_cache *cache = open_disk_cache(n_pages * page, UINT64_MAX);
+        s = open_session(cache);
+        assert_int_equal(fetch_all(cache), n_pages);
+        const size_t n = n_pages > 0 ? 64 * n_pages - 1 : 0;
+        assert_int_equal(octet_session_resume(s, &held), n);
+        assert_int_equal(held.n, n);
+        assert_true(n == 0 || memcmp(held.ids, other, n * sizeof *other) == 0);
+        octet_session_close(s);
+        octet_cache_close(cache);
+    }
+    octet_tokens_free(&held);
+    each_file(NULL);
+}
+
+static void test_a_text_that_is_resumed_goes_on_with_the_same_bits(void **state) {
+    (void)state;
+    struct octet_session *fresh = open_session(NULL);
+    const uint64_t expected = sync_hash(fresh, tokens, N_TOKENS);
+    octet_session_close(fresh);
+    const size_t lengths[] = {90, 127, 128, 129, 220};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        fill_disk(tokens, lengths[i]);
+        struct octet_cache *cache = open_disk_cache(UINT64_MAX, UINT64_MAX);
+        struct octet_session *s = open_session(cache);
+        struct octet_tokens held = {0};
+        assert_int_equal(octet_session_resume(s, &held), 0); // nothing is in memory yet
+        fetch_all(cache);
+        const size_t n = octet_session_resume(s, &held);
+        assert_int_equal(n, lengths[i] % 64 == 1 ? lengths[i] - 2 : lengths[i] - 1);
+        assert_int_equal(octet_session_length(s), n);
+        assert_memory_equal(held.ids, tokens, n * sizeof *tokens);
+        // The last token, too, where the page goes on behind it.
+        assert_true(octet_session_reuse(s, tokens, N_TOKENS) >= n);
+        assert_int_equal(sync_hash(s, tokens, N_TOKENS), expected);
+        octet_tokens_free(&held);
+        octet_session_close(s);
+        octet_cache_close(cache);
+        each_file(NULL);
+    }
+}
+
+/* Pages are used where they lie in files; without memory for a cache, by a session alone. */
+static void test_what_a_session_writes_stays_out_of_the_files(void **state) {
+    (void)state;
+    int32_t forked[N_TOKENS];
+    fork_tokens(forked, 80);
+    struct octet_session *fresh = open_session(NULL);
+    const uint64_t expected = sync_hash(fresh, tokens, 90), other = sync_hash(fresh, forked, 126);
+    fill_disk(tokens, 90);
+    for (size_t i = 0; i < 2; i++) {
+        struct octet_cache *cache = open_disk_cache(i ? UINT64_MAX : 0, UINT64_MAX);
+        struct octet_session *s = open_session(cache);
+        assert_int_equal(octet_session_reuse(s, forked, 126), 80);
+        assert_int_equal(sync_hash(s, forked, 126), other);
+        octet_session_clear(s);
+        assert_int_equal(octet_session_reuse(s, tokens, 90), 89);
+        assert_int_equal(sync_hash(s, tokens, 90), expected);
+        octet_session_close(s);
+        octet_cache_close(cache);
+    }
+    octet_session_close(fresh);
+    each_file(NULL);
+}
+
+static void test_out_of_memory_while_fetching_loses_nothing(void **state) {
+    (void)state;
+    struct octet_session *fresh = open_session(NULL);
+    const uint64_t expected = sync_hash(fresh, tokens, 220);
+    octet_session_close(fresh);
+    size_t n = 0;
+    for (size_t after = 0; n < 209; after++) {
+        fill_disk(tokens, 210);
+        struct octet_cache *cache = open_disk_cache(UINT64_MAX, UINT64_MAX);
+        struct octet_session *s = open_session(cache);
+        struct octet_tokens held = {0};
+        mem_fail_after(after);
+        fetch_all(cache);
+        n = octet_session_resume(s, &held);
+        mem_fail_after(SIZE_MAX);
+        assert_int_equal(sync_hash(s, tokens, 220), expected);
+        octet_tokens_free(&held);
+        octet_session_close(s);
+        octet_cache_close(cache);
+        assert_int_equal(each_file(NULL), 4); // files that could not be read are still there
+        assert_true(after < 1000);
+    }
 }
 
 static void test_tails_of_any_length_give_the_same_bits(void **state) {
@@ -451,6 +559,7 @@ static void test_damaged_files_are_never_believed(void **state) {
         assert_int_equal(each_file(damages[i / 2]), 5);
         struct octet_cache *cache = open_disk_cache(i % 2 ? UINT64_MAX : 0, UINT64_MAX);
         struct octet_session *s = open_session(cache);
+        fetch_all(cache);
         assert_true(octet_session_reuse(s, tokens, N_TOKENS) <= (i < 6 ? 0 : 256));
         assert_int_equal(sync_hash(s, tokens, N_TOKENS), expected);
         struct octet_cache_info info;
@@ -509,6 +618,10 @@ int main(void) {
         cmocka_unit_test(test_a_cache_of_another_kind_is_refused),
         cmocka_unit_test(test_out_of_memory_loses_nothing),
         cmocka_unit_test(test_pages_and_tails_survive_their_cache),
+        cmocka_unit_test(test_what_was_used_last_is_fetched_first),
+        cmocka_unit_test(test_a_text_that_is_resumed_goes_on_with_the_same_bits),
+        cmocka_unit_test(test_what_a_session_writes_stays_out_of_the_files),
+        cmocka_unit_test(test_out_of_memory_while_fetching_loses_nothing),
         cmocka_unit_test(test_tails_of_any_length_give_the_same_bits),
         cmocka_unit_test(test_pages_of_integers_keep_the_bits_too),
         cmocka_unit_test(test_a_tail_gives_way_to_what_says_more),

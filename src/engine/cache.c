@@ -7,10 +7,14 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/probe.h"
 #include "engine/cache_disk.h"
 
 /* Tokens that the beginning of a page must save, since the page is copied, or read, for them. */
 enum { WORTH_COPYING = 8 };
+/* A page is read ahead of its need only while more than 1 / SPARE_SHARE of the memory stays
+ * available. */
+enum { SPARE_SHARE = 16 };
 
 struct node {
     int32_t tokens[KV_BLOCK];
@@ -224,19 +228,6 @@ static bool grow_tree(struct octet_cache *cache, struct cache_entry *entries, si
     return true;
 }
 
-/* The newest pages, as many as memory is meant for, so that the first requests find them. */
-static void load_newest(struct octet_cache *cache) {
-    struct node *node = cache->root.older;
-    while (node != &cache->root &&
-           (uint64_t)(cache->n_pages + 1) * cache->page_bytes <= cache->ram_limit) {
-        struct node *newer = node->newer;
-        bool no_memory;
-        const bool loaded = load_page(cache, node, &no_memory);
-        if (no_memory) return;
-        node = loaded ? node->older : newer->older;
-    }
-}
-
 static enum octet_status open_disk(struct octet_cache *cache, const char *folder,
                                    struct octet_err *err) {
     cache->root.key = cache_key_of_model(cache->model, cache->kv_type);
@@ -252,7 +243,6 @@ static enum octet_status open_disk(struct octet_cache *cache, const char *folder
     mem_free(entries);
     if (status != OCTET_OK) return status;
     shrink(cache);
-    load_newest(cache);
     return OCTET_OK;
 }
 
@@ -294,6 +284,31 @@ void octet_cache_close(struct octet_cache *cache) {
     mem_free(cache);
 }
 
+/* ---- Before anybody asks --------------------------------------------------------------------- */
+
+static bool has_room(const struct octet_cache *cache) {
+    if ((uint64_t)(cache->n_pages + 1) * cache->page_bytes > cache->ram_limit) return false;
+    const uint64_t available = probe_ram_available(); // 0: not known
+    return available == 0 || available > cache->page_bytes + probe_ram_total() / SPARE_SHARE;
+}
+
+bool octet_cache_fetch(struct octet_cache *cache) {
+    struct node *node = cache->root.older;
+    while (node != &cache->root && node->page) node = node->older;
+    bool no_memory;
+    if (node == &cache->root || !has_room(cache)) return false;
+    return load_page(cache, node, &no_memory) || !no_memory;
+}
+
+/* A path was used from its end to its beginning, so the newest node is the newest text's first. */
+bool cache_newest(const struct octet_cache *cache, size_t max, struct octet_tokens *out) {
+    out->n = 0;
+    const struct node *parent = &cache->root, *node = parent->older;
+    for (; node->page && node->parent == parent; parent = node, node = node->older)
+        for (size_t i = 0; i < node->n_tokens && out->n < max; i++)
+            if (octet_tokens_push(out, node->tokens[i]) != OCTET_OK) return false;
+    return out->n > 0;
+}
 
 /* ---- Members --------------------------------------------------------------------------------- */
 

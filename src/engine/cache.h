@@ -23,6 +23,9 @@ void cache_leave(struct octet_cache *cache, struct cache_member *member);
  * returns its length, or HELD with nothing changed. */
 size_t cache_restore(struct octet_cache *cache, struct cache_member *member, const int32_t *tokens,
                      size_t n, size_t held);
+/* The text used last, as far as its pages are in memory, at most MAX tokens, into OUT; false: there
+ * is none, or no memory. */
+bool cache_newest(const struct octet_cache *cache, size_t max, struct octet_tokens *out);
 /* The member has computed a block more. */
 void cache_publish(struct octet_cache *cache, struct cache_member *member);
 /* Keeps what the member holds beyond whole blocks. */

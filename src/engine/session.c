@@ -525,6 +525,15 @@ size_t octet_session_reuse(struct octet_session *session, const int32_t *tokens,
 }
 void octet_session_clear(struct octet_session *session) { forget_from(session, 0); }
 
+size_t octet_session_resume(struct octet_session *session, struct octet_tokens *out) {
+    out->n = 0;
+    if (!session->cache || !cache_newest(session->cache, session->n_ctx, out)) return 0;
+    out->n = octet_session_reuse(session, out->ids, out->n);
+    // The page that is shared now would be copied when the session goes on.
+    if (out->n % KV_BLOCK > 0) kv_prepare(&session->kv, out->n, 1);
+    return out->n;
+}
+
 uint64_t octet_logits_hash(uint64_t hash, const float *logits, size_t n) {
     const unsigned char *bytes = (const unsigned char *)logits;
     for (size_t i = 0; i < n * sizeof *logits; i++)

@@ -21,7 +21,10 @@
  * of texts too. */
 enum { ROWS_ALONE = 512, ROWS_BESIDE = 96, WORTH_WAITING = 64, PAUSE_S = 2 };
 
-#define MAPPING_S 0.2 // at most, while a lane opens
+/* What a lane that opens spends at most on weights, beyond what else it does, and on the prefix
+ * cache. Both go on when it is open. */
+#define MAPPING_S 0.2
+#define FETCHING_S 1.0
 
 struct lane {
     struct lane_options options;
@@ -40,9 +43,13 @@ struct lane {
     size_t n_seats;
     struct grammars grammars;
     bool settled;             // the cache has seen the last jobs' ends
+    bool fetched;             // the cache has in memory what it can have
 
-    pthread_t thread;
-    bool has_thread;
+    pthread_t thread, warmer;
+    bool has_thread, has_warmer;
+    double warm_end;   // when the warmer gives up,
+    bool fits;         // unless the model fits, and
+    atomic_bool asked; // nobody wants an answer yet
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct job *first, **last; // waiting, under LOCK
@@ -160,21 +167,39 @@ static struct seat *choose_seat(struct lane *lane, const struct job *job) {
     return best;
 }
 
+/* On the real-time clock. */
+static struct timespec time_after(double seconds) {
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    const long long ns = end.tv_nsec + (long long)(seconds * 1e9);
+    end.tv_sec += ns / 1000000000;
+    end.tv_nsec = ns % 1000000000;
+    return end;
+}
+
+/* What the cache does while nobody asks: a page more in memory, or its share of sessions' ends. */
+static void tend_cache(struct lane *lane) {
+    pthread_mutex_unlock(&lane->lock);
+    if (!lane->fetched) {
+        lane->fetched = !octet_cache_fetch(lane->cache);
+    } else {
+        octet_cache_settle(lane->cache);
+        lane->settled = true;
+    }
+    pthread_mutex_lock(&lane->lock);
+    octet_cache_get_info(lane->cache, &lane->stats.cache);
+}
+
 /* Under the lock. */
 static void wait_for_job(struct lane *lane) {
     while (!lane->first && !lane->stopping) {
-        struct timespec end;
-        clock_gettime(CLOCK_REALTIME, &end);
-        end.tv_sec += PAUSE_S;
-        if (lane->settled) {
+        const struct timespec end = time_after(PAUSE_S);
+        if (!lane->fetched)
+            tend_cache(lane);
+        else if (lane->settled)
             pthread_cond_wait(&lane->wake, &lane->lock);
-        } else if (pthread_cond_timedwait(&lane->wake, &lane->lock, &end) == ETIMEDOUT) {
-            pthread_mutex_unlock(&lane->lock);
-            octet_cache_settle(lane->cache);
-            pthread_mutex_lock(&lane->lock);
-            octet_cache_get_info(lane->cache, &lane->stats.cache);
-            lane->settled = true;
-        }
+        else if (pthread_cond_timedwait(&lane->wake, &lane->lock, &end) == ETIMEDOUT)
+            tend_cache(lane);
     }
 }
 
@@ -463,6 +488,15 @@ static size_t longest_token(const struct octet_model *model) {
     return longest;
 }
 
+/* Pages in memory, those used last first, as many as there is time for. */
+static void fetch_pages(struct lane *lane) {
+    const double end = probe_seconds() + FETCHING_S;
+    while (!lane->fetched && probe_seconds() < end)
+        lane->fetched = !octet_cache_fetch(lane->cache);
+    seat_resume(&lane->seats[0]);
+    octet_cache_get_info(lane->cache, &lane->stats.cache);
+}
+
 static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
     const size_t n = (size_t)lane->options.n_seats;
     lane->seats = mem_array(n, sizeof *lane->seats);
@@ -491,23 +525,44 @@ static enum octet_status open_seats(struct lane *lane, struct octet_err *err) {
         lane->seats[i].stopping = &lane->stopping;
         lane->n_seats++;
     }
-    if (status == OCTET_OK) lane->n_ctx = octet_session_n_ctx(lane->seats[0].session);
-    return status;
+    if (status != OCTET_OK) return status;
+    lane->n_ctx = octet_session_n_ctx(lane->seats[0].session);
+    fetch_pages(lane);
+    return OCTET_OK;
 }
 
-static bool is_soon(void *user, uint64_t done, uint64_t total) {
+static bool may_warm(void *user, uint64_t done, uint64_t total) {
     (void)done, (void)total;
-    return probe_seconds() < *(const double *)user;
+    struct lane *const lane = user;
+    const bool idle = lane->fits && !atomic_load(&lane->asked);
+    return !atomic_load(&lane->stopping) && (idle || probe_seconds() < lane->warm_end);
 }
 
-/* All weights where that was asked for. Else those that are in memory anyway, so that the first
- * request need not map them: which they are shows in how fast that goes. */
+static void *run_warmer(void *arg) {
+    struct lane *const lane = arg;
+    octet_model_warm(lane->model, may_warm, lane, NULL);
+    return NULL;
+}
+
+/* All weights where that was asked for. Else a thread reads and maps them, so that the first
+ * request need not, while the lane opens and after, until there is one: two readers at different
+ * places of a disk hinder each other. Of a model that does not fit beside what else is in memory it
+ * only maps what is there: how fast that goes shows which part is. */
 static enum octet_status warm_weights(struct lane *lane, struct octet_err *err) {
     if (lane->options.warm)
         return octet_model_warm(lane->model, lane->options.warm, lane->options.warm_user, err);
-    double end = probe_seconds() + MAPPING_S;
-    const enum octet_status status = octet_model_warm(lane->model, is_soon, &end, err);
-    return status == OCTET_ECANCELLED ? OCTET_OK : status;
+    struct octet_model_info info;
+    octet_model_get_info(lane->model, &info);
+    lane->fits = info.file_bytes < probe_ram_available();
+    lane->warm_end = probe_seconds() + MAPPING_S;
+    lane->has_warmer = pthread_create(&lane->warmer, NULL, run_warmer, lane) == 0;
+    return OCTET_OK; // without the thread, requests do its work
+}
+
+static void wait_for_warmer(struct lane *lane) {
+    const struct timespec end = time_after(MAPPING_S);
+    if (lane->has_warmer)
+        lane->has_warmer = pthread_timedjoin_np(lane->warmer, NULL, &end) != 0;
 }
 
 static enum octet_status open_models(struct lane *lane, struct octet_err *err) {
@@ -538,6 +593,7 @@ enum octet_status lane_open(const struct lane_options *options, struct mailbox *
         lane->name ? open_models(lane, err) : octet_fail_memory(err, "a name", 0);
     if (status == OCTET_OK) status = open_seats(lane, err);
     if (status == OCTET_OK) lane->longest_token = longest_token(lane->model);
+    if (status == OCTET_OK) wait_for_warmer(lane);
     if (status == OCTET_OK) {
         lane->has_thread = pthread_create(&lane->thread, NULL, run, lane) == 0;
         if (!lane->has_thread) status = octet_fail(err, OCTET_EMEM, "no thread for a model");
@@ -555,7 +611,8 @@ void lane_stop(struct lane *lane) {
     pthread_cond_signal(&lane->wake);
     pthread_mutex_unlock(&lane->lock);
     if (lane->has_thread) pthread_join(lane->thread, NULL);
-    lane->has_thread = false;
+    if (lane->has_warmer) pthread_join(lane->warmer, NULL);
+    lane->has_thread = lane->has_warmer = false;
 }
 
 void lane_close(struct lane *lane) {
@@ -628,6 +685,7 @@ static enum octet_status check_prompt(const struct lane *lane, const struct job 
 enum octet_status lane_submit(struct lane *lane, struct job *job, struct octet_err *err) {
     const enum octet_status status = check_prompt(lane, job, err);
     if (status != OCTET_OK) return status;
+    atomic_store(&lane->asked, true);
     pthread_mutex_lock(&lane->lock);
     // Who waits while a seat is free does not count as waiting: the thread is on its way to them.
     const size_t n_seats = (size_t)lane->options.n_seats;

@@ -51,6 +51,11 @@ size_t seat_reuse(struct seat *seat) {
     return n_gained;
 }
 
+void seat_resume(struct seat *seat) {
+    seat->n_computed = octet_session_resume(seat->session, &seat->tokens);
+    seat->used = probe_seconds(); // other texts get other seats first
+}
+
 static bool has_penalties(const struct octet_sampling *s) {
     return s->repeat_penalty != 1 || s->frequency_penalty != 0 || s->presence_penalty != 0 ||
            s->dry_multiplier != 0;

@@ -35,6 +35,9 @@ size_t seat_common(const struct seat *seat, const struct octet_tokens *prompt);
 size_t seat_shared(const struct seat *a, const struct seat *b);
 /* Takes over from the cache what it now holds of the prompt; returns how many tokens that saves. */
 size_t seat_reuse(struct seat *seat);
+/* Holds the text that the cache knows to have been used last, so that the first request about it
+ * finds all as the one before did. */
+void seat_resume(struct seat *seat);
 /* Begins JOB, whose prompt moves here, unless it is to become vectors. */
 enum octet_status seat_take(struct seat *seat, const struct octet_model *model, struct job *job,
                             struct octet_err *err);

@@ -57,6 +57,7 @@ def a_restart_finds_what_was_known():
     check("nothing_is_known_at_first", cached == 0, cached)
     server.stop()
     server = Server("--cache-dir", folder)
+    check("restart_has_pages_before_it_is_asked", server.metric("octet_cache_pages") > 0)
     again, cached, _ = ask(server, LONG)
     check("restart_finds_all_of_the_prompt", again == said and cached == n_prompt - 1,
           (cached, n_prompt))
