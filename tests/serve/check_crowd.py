@@ -158,7 +158,7 @@ def test_unread():
     server = Server("--parallel", "2", "-q")
     s = begin(server, text("int main", max_tokens=8000, ignore_eos=True, logprobs=5, n=64), 4096)
     s.recv(10)
-    dropped = wait_for(lambda: server.metric(CANCELLED) >= 1, 100)
+    dropped = wait_for(lambda: server.metric(CANCELLED) >= 1, 600)
     check("who_does_not_read_is_dropped", dropped is not None)
     check("others_are_served_then", server.ask(THERE, text("x", max_tokens=2))[0] == 200)
     s.close()
@@ -263,9 +263,18 @@ def test_large_requests():
         s.close()
 
 
+def n_tokens_in(server, seconds, most):
+    """A prompt that takes about so long, or MOST: much less where the processor is emulated."""
+    n = 100
+    begun = time.monotonic()
+    server.ask(THERE, text([301] * n, max_tokens=1))
+    return max(1, min(most, int(n * seconds / (time.monotonic() - begun))))
+
+
 def test_draining():
     server = Server("--parallel", "2", "-q", model=SLOW)
-    s = begin(server, text([300] * 2000, max_tokens=4, ignore_eos=True))
+    n = n_tokens_in(server, 2, 2000)
+    s = begin(server, text([300] * n, max_tokens=4, ignore_eos=True))
     time.sleep(0.05)
     server.process.send_signal(signal.SIGTERM)
     late = connect(server)

@@ -40,13 +40,13 @@ def test_bodies(server):
     whole = BODY.encode()
     chunked = ["Transfer-Encoding: chunked"]
 
-    def send_chunks(data):
-        return send_raw(server, request(THERE, headers=chunked, length=False) + data, 2)
+    def send_chunks(data, seconds=2):
+        return send_raw(server, request(THERE, headers=chunked, length=False) + data, seconds)
 
     good = chunks((b"5", whole[:5]), (b"%X" % (len(whole) - 5), whole[5:]), (b"0", b""))
-    check("chunked_body", status_of(send_chunks(good)) == 200)
+    check("chunked_body", status_of(send_chunks(good, 60)) == 200)
     one = chunks(*((b"1", whole[i:i + 1]) for i in range(len(whole))), (b"0", b""))
-    check("chunks_of_one_byte", status_of(send_chunks(one)) == 200)
+    check("chunks_of_one_byte", status_of(send_chunks(one, 60)) == 200)
     for name, data in (("no_number", b"zz\r\nhello\r\n0\r\n\r\n"), ("negative", b"-5\r\nhello\r\n"),
                        ("overflow", b"ffffffffffffffffff\r\nhello\r\n"),
                        ("too_large", b"7fffffffffffffff\r\nhello\r\n"),
@@ -72,7 +72,7 @@ def test_bodies(server):
 
 def test_encodings(server):
     def packed(data, encoding):
-        return send_raw(server, request(THERE, data, headers=[f"Content-Encoding: {encoding}"]))
+        return send_raw(server, request(THERE, data, headers=[f"Content-Encoding: {encoding}"]), 60)
 
     whole = BODY.encode()
     check("gzip_body", status_of(packed(gzip.compress(whole), "gzip")) == 200)

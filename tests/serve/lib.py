@@ -45,7 +45,7 @@ class Server:
 
     def ask(self, path, body=None, headers=(), method=None):
         """Status, headers, parsed body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         data = json.dumps(body) if isinstance(body, (dict, list)) else body
         connection.request(method or ("POST" if data is not None else "GET"), path, data,
                            dict(headers))
