@@ -515,6 +515,7 @@ struct octet_synth_options {
     const char *arch; // octet_synth_arch(i): "mixtral-8x7b", "mistral-7b", "phi-2", "...-tiny"
     const char *type; // octet_synth_type(i): "q4_k_m", "q8_0", "f16", ...
     int32_t n_layers; // 0: the architecture's own
+    int32_t n_ctx;    // tokens that the file says it was trained for; 0: the architecture's own
     uint64_t seed;
     const char *vocab;  // GGUF file to take the vocabulary from; NULL: a generated one
     bool experts_split; // one tensor per expert, as files of December 2023 have it

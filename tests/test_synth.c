@@ -291,6 +291,22 @@ static void test_takes_the_vocabulary_of_another_file(void **state) {
     assert_true(folder_close(&f));
 }
 
+static void test_promises_the_context_asked_for(void **state) {
+    (void)state;
+    struct folder f;
+    folder_open(&f);
+    const char *path = folder_file(&f, "m.gguf");
+    struct octet_synth_options o = {.arch = "phi-2-tiny", .type = "q4_0", .n_ctx = 8192};
+    assert_int_equal(octet_synth(&o, path, NULL), OCTET_OK);
+    struct octet_model *model;
+    assert_int_equal(octet_model_open(path, NULL, &model, NULL), OCTET_OK);
+    struct octet_model_info info;
+    octet_model_get_info(model, &info);
+    assert_int_equal(info.n_ctx_train, 8192);
+    octet_model_close(model);
+    assert_true(folder_close(&f));
+}
+
 /* ---- Failures -------------------------------------------------------------------------------- */
 
 static void test_rejects_wrong_options(void **state) {
@@ -306,7 +322,9 @@ static void test_rejects_wrong_options(void **state) {
     expect_failure(&o, path, OCTET_EARG, "type ''");
     o.type = "q4_0", o.n_layers = -1;
     expect_failure(&o, path, OCTET_EARG, "layers: expected 0 to 512, found -1");
-    o.n_layers = 0, o.vocab = "/nonexistent.gguf";
+    o.n_layers = 0, o.n_ctx = -1;
+    expect_failure(&o, path, OCTET_EARG, "context: expected 0 or more, found -1");
+    o.n_ctx = 0, o.vocab = "/nonexistent.gguf";
     expect_failure(&o, path, OCTET_EIO, "/nonexistent.gguf: No such file");
     o.vocab = NULL;
     expect_failure(&o, "/nonexistent/m.gguf", OCTET_EIO, "No such file");
@@ -478,6 +496,7 @@ int main(void) {
         cmocka_unit_test(test_weights_never_change),
         cmocka_unit_test(test_weights_have_the_promised_scale),
         cmocka_unit_test(test_every_token_can_be_reached),
+        cmocka_unit_test(test_promises_the_context_asked_for),
         cmocka_unit_test(test_takes_the_vocabulary_of_another_file),
         cmocka_unit_test(test_rejects_wrong_options),
         cmocka_unit_test(test_cancelling_leaves_no_file),

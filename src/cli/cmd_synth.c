@@ -8,7 +8,7 @@
 
 struct synth_args {
     const char *arch, *type, *vocab;
-    int32_t n_layers;
+    int32_t n_layers, n_ctx;
     uint64_t seed;
     bool experts_split, list;
 };
@@ -20,6 +20,8 @@ static const struct option_row rows[] = {
      "number format of the weights, see --list"},
     {"layers", 0, OPTION_INT, "N", offsetof(struct synth_args, n_layers), 0, 1024, false,
      "layers; 0: the architecture's own"},
+    {"ctx", 'c', OPTION_INT, "N", offsetof(struct synth_args, n_ctx), 0, 1 << 24, false,
+     "tokens of context that the file promises; 0: the architecture's own"},
     {"seed", 0, OPTION_SEED, "N", offsetof(struct synth_args, seed), 0, 0, false,
      "the same seed gives the same file"},
     {"vocab", 0, OPTION_TEXT, "FILE", offsetof(struct synth_args, vocab), 0, 0, false,
@@ -61,6 +63,7 @@ static int synthesise(const struct synth_args *args, const char *path) {
         .arch = args->arch,
         .type = args->type,
         .n_layers = args->n_layers,
+        .n_ctx = args->n_ctx,
         .seed = args->seed,
         .vocab = args->vocab,
         .experts_split = args->experts_split,

@@ -105,7 +105,7 @@ struct plan {
     const struct octet_synth_options *options;
     const struct synth_arch *arch;
     const struct synth_mix *mix;
-    uint32_t n_layers, n_vocab;
+    uint32_t n_layers, n_ctx, n_vocab;
     struct gguf *vocab; // NULL: made up
     struct piece *pieces;
     size_t n_pieces, cap_pieces;
@@ -216,7 +216,7 @@ static void put_model_keys(struct gguf_writer *w, const struct plan *p) {
     gguf_put_string(w, "general.name", name, (size_t)n);
     gguf_put_u32(w, "general.file_type", synth_mix_file_type(p->mix));
     gguf_put_u32(w, "general.quantization_version", 2);
-    put_size(w, p, "context_length", a->n_ctx);
+    put_size(w, p, "context_length", p->n_ctx);
     put_size(w, p, "embedding_length", a->d_model);
     put_size(w, p, "block_count", p->n_layers);
     put_size(w, p, "feed_forward_length", a->d_ff);
@@ -415,7 +415,10 @@ static enum octet_status read_options(struct plan *p, struct octet_err *err) {
     if (o->n_layers < 0 || o->n_layers > MAX_LAYERS)
         return octet_fail(err, OCTET_EARG, "layers: expected 0 to %d, found %" PRId32, MAX_LAYERS,
                           o->n_layers);
+    if (o->n_ctx < 0)
+        return octet_fail(err, OCTET_EARG, "context: expected 0 or more, found %" PRId32, o->n_ctx);
     p->n_layers = o->n_layers ? (uint32_t)o->n_layers : p->arch->n_layers;
+    p->n_ctx = o->n_ctx ? (uint32_t)o->n_ctx : p->arch->n_ctx;
     p->n_vocab = p->arch->n_vocab;
     return o->vocab ? read_vocab(p, err) : OCTET_OK;
 }
