@@ -1,16 +1,10 @@
 /* Kernels for AVX-512 with VNNI. The same bits as scalar.c: float operations keep the order given
  * in kernels.h, whatever the tile they are done in. Quantised products are in avx512_matmul.h. */
+#include "kernels/avx512_float.h"
 #include "kernels/avx512_matmul.h"
 #include "kernels/kv_expand.h"
 
 /* ---- Sums and functions ---------------------------------------------------------------------- */
-
-INLINE float fold(__m512 v) {
-    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-    quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
-    return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
-}
 
 INLINE __m512 exp_lanes(__m512 x) {
     __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.0f), _CMP_GE_OQ);
@@ -158,87 +152,12 @@ static void quantize(const float *x, size_t i, struct act *a) {
     }
 }
 
-/* ---- Float products -------------------------------------------------------------------------- */
-
-/* 16 floats out of F32, F16 or BF16, 0 where M is. */
-INLINE __m512 load_floats(uint32_t type, const uint8_t *p, __mmask16 m) {
-    if (type == QUANT_F32) return _mm512_maskz_loadu_ps(m, p);
-    __m256i half = _mm256_maskz_loadu_epi16(m, p);
-    if (type == QUANT_F16) return _mm512_cvtph_ps(half);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-}
-
-INLINE void float_tile(uint32_t type, const uint8_t *w, size_t n_rows, const float *x, size_t n,
-                       size_t k, float *y, size_t ldy) {
-    size_t size = type == QUANT_F32 ? 4 : 2;
-    __m512 acc[4][4];
-    UNROLL
-    for (size_t r = 0; r < n_rows; r++) UNROLL
-    for (size_t t = 0; t < n; t++) acc[r][t] = _mm512_setzero_ps();
-    for (size_t i = 0; i < k; i += LANES) {
-        __mmask16 m = first_lanes(k - i);
-        __m512 row[4];
-        UNROLL
-        for (size_t r = 0; r < n_rows; r++) row[r] = load_floats(type, w + (r * k + i) * size, m);
-        UNROLL
-        for (size_t t = 0; t < n; t++) {
-            __m512 v = _mm512_maskz_loadu_ps(m, x + t * k + i);
-            UNROLL
-            for (size_t r = 0; r < n_rows; r++)
-                acc[r][t] = _mm512_mask3_fmadd_ps(row[r], v, acc[r][t], m);
-        }
-    }
-    UNROLL
-    for (size_t r = 0; r < n_rows; r++) UNROLL
-    for (size_t t = 0; t < n; t++) y[t * ldy + r] = fold(acc[r][t]);
-}
-
-/* N_ROWS rows and all tokens. */
-INLINE void float_rows(uint32_t type, const uint8_t *w, size_t n_rows, const float *x, size_t n,
-                       size_t k, float *y, size_t ldy) {
-    size_t t = 0;
-    for (; t + 4 <= n; t += 4) float_tile(type, w, n_rows, x + t * k, 4, k, y + t * ldy, ldy);
-    for (; t < n; t++) float_tile(type, w, n_rows, x + t * k, 1, k, y + t * ldy, ldy);
-}
-
-INLINE void float_matrix(uint32_t type, const uint8_t *w, size_t n_rows, const float *x, size_t n,
-                         size_t k, float *y, size_t ldy) {
-    size_t row_bytes = k * (type == QUANT_F32 ? 4 : 2), r = 0;
-    for (; r + 4 <= n_rows; r += 4) float_rows(type, w + r * row_bytes, 4, x, n, k, y + r, ldy);
-    for (; r < n_rows; r++) float_rows(type, w + r * row_bytes, 1, x, n, k, y + r, ldy);
-}
-
-static void float_tokens(uint32_t type, const uint8_t *w, size_t n_rows, const float *x, size_t n,
-                         size_t k, float *y, size_t ldy) {
-    switch (type) {
-    case QUANT_F32:
-        float_matrix(QUANT_F32, w, n_rows, x, n, k, y, ldy);
-        break;
-    case QUANT_F16:
-        float_matrix(QUANT_F16, w, n_rows, x, n, k, y, ldy);
-        break;
-    default:
-        float_matrix(QUANT_BF16, w, n_rows, x, n, k, y, ldy);
-    }
-}
-
-/* As many tokens at a time as the second-level cache keeps while the rows go by. */
-static void matmul_float(const struct quant_type *type, const void *w, size_t n_rows,
-                         const float *x, size_t n, size_t k, float *y, size_t ldy, void *scratch) {
-    (void)scratch;
-    const size_t cache_bytes = (size_t)512 << 10;
-    size_t fit = cache_bytes / (k * sizeof *x) & ~(size_t)3, n_step = fit > 4 ? fit : 4;
-    for (size_t t = 0; t < n; t += n_step)
-        float_tokens(type->id, w, n_rows, x + t * k, n - t < n_step ? n - t : n_step, k,
-                     y + t * ldy, ldy);
-}
-
 /* ---- Attention ------------------------------------------------------------------------------- */
 
 enum { MAX_QUERIES = 4, KEY_REGISTERS = KV_BLOCK / LANES };
 
 INLINE __m512 load_kv(const void *p, bool f32, size_t i, __mmask16 m) {
-    return load_floats(f32 ? QUANT_F32 : QUANT_F16, (const uint8_t *)p + i * (f32 ? 4 : 2), m);
+    return load_floats_masked(f32 ? QUANT_F32 : QUANT_F16, (const uint8_t *)p + i * (f32 ? 4 : 2), m);
 }
 
 /* Scores of query I to weights in a->scores, the maximum and sum updated. Returns the factor for
