@@ -157,7 +157,8 @@ static void quantize(const float *x, size_t i, struct act *a) {
 enum { MAX_QUERIES = 4, KEY_REGISTERS = KV_BLOCK / LANES };
 
 INLINE __m512 load_kv(const void *p, bool f32, size_t i, __mmask16 m) {
-    return load_floats_masked(f32 ? QUANT_F32 : QUANT_F16, (const uint8_t *)p + i * (f32 ? 4 : 2), m);
+    return load_floats_masked(f32 ? QUANT_F32 : QUANT_F16, (const uint8_t *)p + i * (f32 ? 4 : 2),
+                              m);
 }
 
 /* Scores of query I to weights in a->scores, the maximum and sum updated. Returns the factor for
@@ -253,17 +254,10 @@ INLINE void attend_all(const struct attend *a, const void *k_t, const void *v, b
         while (i + n < a->n && n < MAX_QUERIES && lo[i + n] == lo[i] && hi[i + n] == hi[i]) n++;
         size_t from = (size_t)lo[i], to = (size_t)hi[i];
         switch (n) {
-        case 4:
-            attend_queries(a, i, 4, k_t, v, f32, from, to);
-            break;
-        case 3:
-            attend_queries(a, i, 3, k_t, v, f32, from, to);
-            break;
-        case 2:
-            attend_queries(a, i, 2, k_t, v, f32, from, to);
-            break;
-        default:
-            attend_queries(a, i, 1, k_t, v, f32, from, to);
+        case 4: attend_queries(a, i, 4, k_t, v, f32, from, to); break;
+        case 3: attend_queries(a, i, 3, k_t, v, f32, from, to); break;
+        case 2: attend_queries(a, i, 2, k_t, v, f32, from, to); break;
+        default: attend_queries(a, i, 1, k_t, v, f32, from, to);
         }
     }
 }
