@@ -487,33 +487,87 @@ static uint8_t *random_float_weights(const struct quant_type *type, size_t n) {
     return w;
 }
 
-static void check_float_product(const struct quant_type *type, size_t k) {
-    static const size_t counts[] = {1, 2, 3, 4, 5, 8, 9};
-    enum { MOST = 9, N_COUNTS = sizeof counts / sizeof *counts };
-    uint8_t *w = random_float_weights(type, MOST * k);
-    float *x = random_floats(MOST * k), want[MOST * MOST], got[MOST * MOST + 1];
-    void *scratch = allocate(matmul_scratch_bytes(k));
-    kernels_scalar.matmul_float(type, w, MOST, x, MOST, k, want, MOST, scratch);
+struct float_case {
+    const struct quant_type *type;
+    size_t k, most_rows, most; // most: tokens
+    const uint8_t *w;
+    const float *x, *want; // (most, k), (most, most_rows)
+    void *scratch;
+};
+
+static void check_float_part(const struct float_case *c, const struct kernels *k, size_t n_rows,
+                             size_t n) {
+    const size_t ldy = n_rows + 3, n_out = (n - 1) * ldy + n_rows;
+    float *got = allocate(n_out * sizeof *got);
+    for (size_t i = 0; i < n_out; i++) got[i] = 12345.0f;
+    k->matmul_float(c->type, c->w, n_rows, c->x, n, c->k, got, ldy, c->scratch);
+    for (size_t t = 0; t < n; t++)
+        assert_same(got + t * ldy, c->want + t * c->most_rows, n_rows, k, c->type->name);
+    for (size_t i = 0; i < n_out; i++) assert_true(i % ldy < n_rows || got[i] == 12345.0f);
+    free(got);
+}
+
+/* N_ROWS and N: counts of rows and of tokens, the largest one last. */
+static void check_float_product(const struct quant_type *type, size_t k, const size_t n_rows[],
+                                size_t n_row_counts, const size_t n[], size_t n_counts) {
+    const size_t most_rows = n_rows[n_row_counts - 1], most = n[n_counts - 1];
+    uint8_t *w = random_float_weights(type, most_rows * k);
+    float *x = random_floats(most * k), *want = allocate(most * most_rows * sizeof *want);
+    struct float_case c = {type, k, most_rows, most, w, x, want, allocate(matmul_scratch_bytes(k))};
+    kernels_scalar.matmul_float(type, w, most_rows, x, most, k, want, most_rows, c.scratch);
     for (size_t i = 1; kernels_at(i); i++)
-        for (size_t c = 0; c < N_COUNTS * N_COUNTS; c++) {
-            size_t n_rows = counts[c % N_COUNTS], n = counts[c / N_COUNTS];
-            for (size_t j = 0; j <= MOST * MOST; j++) got[j] = 12345.0f;
-            kernels_at(i)->matmul_float(type, w, n_rows, x, n, k, got, n_rows, scratch);
-            for (size_t t = 0; t < n; t++)
-                assert_same(got + t * n_rows, want + t * MOST, n_rows, kernels_at(i), type->name);
-            assert_true(got[n * n_rows] == 12345.0f);
-        }
+        for (size_t r = 0; r < n_row_counts; r++)
+            for (size_t t = 0; t < n_counts; t++)
+                check_float_part(&c, kernels_at(i), n_rows[r], n[t]);
     free(w);
     free(x);
-    free(scratch);
+    free(want);
+    free(c.scratch);
 }
 
 static void test_float_products_match(void **state) {
     (void)state;
     static const size_t k[] = {1, 15, 16, 17, 100, 576};
+    static const size_t counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13};
+    enum { N = sizeof counts / sizeof *counts };
     for (size_t i = 0; quant_at(i); i++)
         for (size_t j = 0; !quant_at(i)->unpack && j < sizeof k / sizeof *k; j++)
-            check_float_product(quant_at(i), k[j]);
+            check_float_product(quant_at(i), k[j], counts, N, counts, N);
+}
+
+/* Products too small for a float give -0, which adding the 0 of an element that is not there would
+ * turn into 0. */
+static void test_float_sums_keep_the_sign_of_zero(void **state) {
+    (void)state;
+    enum { K = 17, N = 7, ROWS = 5 };
+    float x[N * K], y[N * ROWS];
+    uint8_t w[4 * ROWS * K];
+    for (size_t i = 0; i < N * K; i++) x[i] = -1e-45f;
+    void *scratch = allocate(matmul_scratch_bytes(K));
+    for (size_t i = 0; quant_at(i); i++) {
+        if (quant_at(i)->unpack) continue;
+        memset(w, 0x2c, sizeof w); // positive and below a half in all types
+        for (size_t j = 0; kernels_at(j); j++)
+            for (size_t n = 1; n <= N; n++) {
+                kernels_at(j)->matmul_float(quant_at(i), w, ROWS, x, n, K, y, ROWS, scratch);
+                for (size_t o = 0; o < n * ROWS; o++)
+                    assert_int_equal(f32_to_bits(y[o]), 0x80000000);
+            }
+    }
+    free(scratch);
+}
+
+/* Rows, tokens and lengths beyond what the kernels take at a time. */
+static void test_large_float_products_match(void **state) {
+    (void)state;
+    static const size_t n_rows[] = {3, 32, 39}, n[] = {5, 13, 31};
+    static const size_t k[] = {1024, 1040, 2055}, many[] = {193, 210}, few_rows[] = {33};
+    for (size_t i = 0; quant_at(i); i++) {
+        if (quant_at(i)->unpack) continue;
+        for (size_t j = 0; j < 3; j++) check_float_product(quant_at(i), k[j], n_rows, 3, n, 3);
+        check_float_product(quant_at(i), 48, few_rows, 1, many, 2);
+        check_float_product(quant_at(i), 1029, few_rows, 1, many, 2);
+    }
 }
 
 /* ---- Attention ------------------------------------------------------------------------------- */
@@ -768,6 +822,8 @@ int main(void) {
         cmocka_unit_test(test_product_is_that_of_the_decoded_weights),
         cmocka_unit_test(test_a_token_that_is_not_finite_spoils_only_itself),
         cmocka_unit_test(test_float_products_match),
+        cmocka_unit_test(test_float_sums_keep_the_sign_of_zero),
+        cmocka_unit_test(test_large_float_products_match),
         cmocka_unit_test(test_attend_matches),
         cmocka_unit_test(test_a_query_does_not_depend_on_its_company),
         cmocka_unit_test(test_attend_ignores_invisible_memory),
