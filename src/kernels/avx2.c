@@ -1,8 +1,9 @@
 /* Kernels for x86-64 with AVX2, FMA and F16C: same bits as scalar.c. The 16 partial sums of float
- * products and norms are two registers. Quantised products: avx2_matmul.h. */
+ * products and norms are two registers. Products: avx2_matmul.h, avx2_float.h. */
 #include <math.h>
 #include <string.h>
 
+#include "kernels/avx2_float.h"
 #include "kernels/avx2_matmul.h"
 #include "kernels/kernels.h"
 #include "kernels/kv_expand.h"
@@ -10,13 +11,6 @@
 enum { LANES = 16 };
 
 /* ---- Sums, functions ------------------------------------------------------------------------- */
-
-static inline float fold(__m256 low, __m256 high) {
-    __m256 v8 = _mm256_add_ps(low, high);
-    __m128 v = _mm_add_ps(_mm256_castps256_ps128(v8), _mm256_extractf128_ps(v8, 1));
-    v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-    return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
-}
 
 /* kernel_exp of scalar.c, operation by operation. */
 static inline __m256 exp8(__m256 x) {
@@ -86,88 +80,6 @@ static void quantize(const float *x, size_t i, struct act *a) {
         sum = _mm_add_epi16(sum, _mm_shuffle_epi32(sum, 0xb1));
         sum = _mm_add_epi16(sum, _mm_srli_epi32(sum, 16));
         bsum[g] = (int16_t)_mm_extract_epi16(sum, 0);
-    }
-}
-
-/* ---- Float products -------------------------------------------------------------------------- */
-
-/* Elements i..i+7 of a row. */
-INLINE __m256 load_weights(uint32_t type_id, const uint8_t *row, size_t i) {
-    if (type_id == QUANT_F32) return _mm256_loadu_ps((const float *)(const void *)row + i);
-    if (type_id == QUANT_F16) return _mm256_cvtph_ps(load_128(row + 2 * i));
-    __m256i bits = _mm256_cvtepu16_epi32(load_128(row + 2 * i));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
-}
-
-static float weight_at(uint32_t type_id, const uint8_t *row, size_t i) {
-    if (type_id == QUANT_F32) return f32_from_bits(load_u32(row + 4 * i));
-    return type_id == QUANT_F16 ? load_f16(row + 2 * i) : bf16_to_f32(load_u16(row + 2 * i));
-}
-
-/* n_rows rows against n_tokens tokens. */
-INLINE void float_tile(uint32_t type_id, const uint8_t *w, size_t row_bytes, size_t n_rows,
-                       const float *x, size_t n_tokens, size_t k, float *y, size_t ldy) {
-    __m256 low[4][2], high[4][2];
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t t = 0; t < n_tokens; t++) low[r][t] = high[r][t] = _mm256_setzero_ps();
-    size_t i = 0;
-    for (; i + LANES <= k; i += LANES)
-        for (size_t r = 0; r < n_rows; r++) {
-            __m256 w0 = load_weights(type_id, w + r * row_bytes, i);
-            __m256 w1 = load_weights(type_id, w + r * row_bytes, i + WIDTH);
-            for (size_t t = 0; t < n_tokens; t++) {
-                const float *at = x + t * k + i;
-                low[r][t] = _mm256_fmadd_ps(w0, _mm256_loadu_ps(at), low[r][t]);
-                high[r][t] = _mm256_fmadd_ps(w1, _mm256_loadu_ps(at + WIDTH), high[r][t]);
-            }
-        }
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t t = 0; t < n_tokens; t++) {
-            if (i < k) {
-                float lane[LANES];
-                _mm256_storeu_ps(lane, low[r][t]);
-                _mm256_storeu_ps(lane + WIDTH, high[r][t]);
-                for (size_t j = i; j < k; j++)
-                    lane[j - i] =
-                        fmaf(weight_at(type_id, w + r * row_bytes, j), x[t * k + j], lane[j - i]);
-                low[r][t] = _mm256_loadu_ps(lane);
-                high[r][t] = _mm256_loadu_ps(lane + WIDTH);
-            }
-            y[t * ldy + r] = fold(low[r][t], high[r][t]);
-        }
-}
-
-INLINE void float_rows(uint32_t type_id, const uint8_t *w, size_t n_rows, const float *x, size_t n,
-                       size_t k, float *y, size_t ldy) {
-    size_t row_bytes = k * (type_id == QUANT_F32 ? 4 : 2), r = 0;
-    for (; n == 1 && r + 4 <= n_rows; r += 4)
-        float_tile(type_id, w + r * row_bytes, row_bytes, 4, x, 1, k, y + r, ldy);
-    for (; r + 2 <= n_rows; r += 2) {
-        size_t t = 0;
-        for (; t + 2 <= n; t += 2)
-            float_tile(type_id, w + r * row_bytes, row_bytes, 2, x + t * k, 2, k, y + t * ldy + r,
-                       ldy);
-        if (t < n)
-            float_tile(type_id, w + r * row_bytes, row_bytes, 2, x + t * k, 1, k, y + t * ldy + r,
-                       ldy);
-    }
-    for (size_t t = 0; r < n_rows && t < n; t++)
-        float_tile(type_id, w + r * row_bytes, row_bytes, 1, x + t * k, 1, k, y + t * ldy + r, ldy);
-}
-
-static void matmul_float(const struct quant_type *type, const void *w, size_t n_rows,
-                         const float *x, size_t n, size_t k, float *y, size_t ldy, void *scratch) {
-    (void)scratch;
-    switch (type->id) {
-    case QUANT_F32:
-        float_rows(QUANT_F32, w, n_rows, x, n, k, y, ldy);
-        break;
-    case QUANT_F16:
-        float_rows(QUANT_F16, w, n_rows, x, n, k, y, ldy);
-        break;
-    default:
-        float_rows(QUANT_BF16, w, n_rows, x, n, k, y, ldy);
-        break;
     }
 }
 

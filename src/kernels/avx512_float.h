@@ -10,8 +10,8 @@
 #include "kernels/float_blocks.h"
 
 enum {
-    TILE_TOKENS = 6,
-    FEW_TOKENS = 4,
+    FLOAT_TOKENS = 6,
+    FEW_TOKENS = FLOAT_TOKENS,
     LEAST_AHEAD = 8192, // bytes
 };
 
@@ -66,7 +66,7 @@ struct float_at {
 };
 
 INLINE void float_step(uint32_t type, struct float_at at, size_t n_rows, size_t n,
-                       __m512 acc[FLOAT_ROWS][TILE_TOKENS]) {
+                       __m512 acc[FLOAT_ROWS][FLOAT_TOKENS]) {
     __m512 row[FLOAT_ROWS];
     UNROLL
     for (size_t r = 0; r < n_rows; r++) row[r] = load_floats(type, at.w + r * at.row_bytes);
@@ -80,21 +80,21 @@ INLINE void float_step(uint32_t type, struct float_at at, size_t n_rows, size_t 
 
 /* The elements of M alone: what is not there leaves a sum as it is. */
 INLINE void float_last_step(uint32_t type, struct float_at at, __mmask16 m, size_t n_rows, size_t n,
-                            __m512 acc[FLOAT_ROWS][TILE_TOKENS]) {
+                            __m512 acc[FLOAT_ROWS][FLOAT_TOKENS]) {
     UNROLL
     for (size_t r = 0; r < n_rows; r++) {
         __m512 row = load_floats_masked(type, at.w + r * at.row_bytes, m);
         UNROLL
         for (size_t t = 0; t < n; t++)
-            acc[r][t] = _mm512_mask3_fmadd_ps(row, _mm512_maskz_loadu_ps(m, at.x + t * at.k),
-                                              acc[r][t], m);
+            acc[r][t] =
+                _mm512_mask3_fmadd_ps(row, _mm512_maskz_loadu_ps(m, at.x + t * at.k), acc[r][t], m);
     }
 }
 
 INLINE void float_tile(uint32_t type, const struct float_tile *p, size_t n) {
     const size_t size = float_bytes(type);
     struct float_at at = {p->w, p->row_bytes, p->x, p->k};
-    __m512 acc[FLOAT_ROWS][TILE_TOKENS];
+    __m512 acc[FLOAT_ROWS][FLOAT_TOKENS];
     UNROLL
     for (size_t r = 0; r < FLOAT_ROWS; r++) UNROLL
     for (size_t t = 0; t < n; t++)
@@ -125,7 +125,7 @@ INLINE void float_tile(uint32_t type, const struct float_tile *p, size_t n) {
     FLOAT_TILE(type, 4)                                                                            \
     FLOAT_TILE(type, 5)                                                                            \
     FLOAT_TILE(type, 6)                                                                            \
-    static float_tile_fn *const float_tiles_##type[TILE_TOKENS] = {                                \
+    static float_tile_fn *const float_tiles_##type[FLOAT_TOKENS] = {                               \
         float_tile_##type##_1, float_tile_##type##_2, float_tile_##type##_3,                       \
         float_tile_##type##_4, float_tile_##type##_5, float_tile_##type##_6};
 FLOAT_TILES(F32)
@@ -134,14 +134,14 @@ FLOAT_TILES(BF16)
 
 /* ---- A few tokens ---------------------------------------------------------------------------- */
 
-/* Rows side by side hide the latency of each other's sums. Prefetches go through memory in its
- * order all the same, a tile ahead, as four streams are too many for the hardware's. */
+/* Prefetches go through memory in its order, a tile ahead, also where rows are read side by side.
+ */
 INLINE void few_tile(uint32_t type, struct float_at at, size_t n_rows, size_t n, float *y,
                      size_t ldy) {
     const size_t size = float_bytes(type), tile_bytes = n_rows * at.row_bytes;
     const size_t line = FLOAT_LINE_BYTES / size; // elements
     const uint8_t *ahead = at.w + (tile_bytes > LEAST_AHEAD ? tile_bytes : LEAST_AHEAD);
-    __m512 acc[FLOAT_ROWS][TILE_TOKENS];
+    __m512 acc[FLOAT_ROWS][FLOAT_TOKENS];
     UNROLL
     for (size_t r = 0; r < n_rows; r++) UNROLL
     for (size_t t = 0; t < n; t++) acc[r][t] = _mm512_setzero_ps();
@@ -165,11 +165,14 @@ INLINE void few_tile(uint32_t type, struct float_at at, size_t n_rows, size_t n,
             y[t * ldy] = fold(acc[0][t]);
 }
 
+/* A token or two take row after row, as memory gives most to a single stream: one sum per token is
+ * just enough to keep up with it. More are bound by arithmetic, and share what they load. */
 INLINE void few_tokens(uint32_t type, const struct float_product *p, size_t n) {
+    const size_t n_rows = n <= 2 ? 1 : FLOAT_ROWS;
     struct float_at at = {p->w, p->k * float_bytes(type), p->x, p->k};
     size_t r = 0;
-    for (; r + FLOAT_ROWS <= p->n_rows; r += FLOAT_ROWS, at.w += FLOAT_ROWS * at.row_bytes)
-        few_tile(type, at, FLOAT_ROWS, n, p->y + r, p->ldy);
+    for (; r + n_rows <= p->n_rows; r += n_rows, at.w += n_rows * at.row_bytes)
+        few_tile(type, at, n_rows, n, p->y + r, p->ldy);
     for (; r < p->n_rows; r++, at.w += at.row_bytes) few_tile(type, at, 1, n, p->y + r, p->ldy);
 }
 
@@ -180,17 +183,12 @@ INLINE void in_few_tokens(uint32_t type, struct float_product p) {
     for (size_t left = p.n; left > 0;) {
         size_t n = left < FEW_TOKENS ? left : FEW_TOKENS;
         switch (n) {
-        case 4:
-            few_tokens(type, &p, 4);
-            break;
-        case 3:
-            few_tokens(type, &p, 3);
-            break;
-        case 2:
-            few_tokens(type, &p, 2);
-            break;
-        default:
-            few_tokens(type, &p, 1);
+        case 6: few_tokens(type, &p, 6); break;
+        case 5: few_tokens(type, &p, 5); break;
+        case 4: few_tokens(type, &p, 4); break;
+        case 3: few_tokens(type, &p, 3); break;
+        case 2: few_tokens(type, &p, 2); break;
+        default: few_tokens(type, &p, 1);
         }
         p.x += n * p.k;
         p.y += n * p.ldy;
@@ -203,7 +201,7 @@ INLINE void float_rows(uint32_t type, struct float_product p, float_tile_fn *con
         size_t n_left = p.n_rows % FLOAT_ROWS, n_tiled = p.n_rows - n_left;
         p.elem_bytes = float_bytes(type);
         p.tile = tiles;
-        p.tile_tokens = TILE_TOKENS;
+        p.tile_tokens = FLOAT_TOKENS;
         p.n_rows = n_tiled;
         float_blocks(&p);
         p.w += n_tiled * p.k * float_bytes(type);
@@ -218,14 +216,9 @@ static void matmul_float(const struct quant_type *type, const void *w, size_t n_
     struct float_product p = {
         .w = w, .n_rows = n_rows, .x = x, .n = n, .k = k, .y = y, .ldy = ldy, .scratch = scratch};
     switch (type->id) {
-    case QUANT_F32:
-        float_rows(QUANT_F32, p, float_tiles_F32);
-        break;
-    case QUANT_F16:
-        float_rows(QUANT_F16, p, float_tiles_F16);
-        break;
-    default:
-        float_rows(QUANT_BF16, p, float_tiles_BF16);
+    case QUANT_F32: float_rows(QUANT_F32, p, float_tiles_F32); break;
+    case QUANT_F16: float_rows(QUANT_F16, p, float_tiles_F16); break;
+    default: float_rows(QUANT_BF16, p, float_tiles_BF16);
     }
 }
 
