@@ -143,9 +143,10 @@ step_cli() {
     done
 }
 
+read -ra cc <<<"${CC:-cc}" # may be two words: ccache gcc
 step_header() {
     local warn=(-Wall -Wextra -Werror -fsyntax-only -Iinclude)
-    check header-c "${CC:-cc}" -std=c11 -pedantic "${warn[@]}" -x c include/octet.h
+    check header-c "${cc[@]}" -std=c11 -pedantic "${warn[@]}" -x c include/octet.h
     command -v "${CXX:-g++}" >/dev/null || { echo "skipped: header-c++ (no g++)"; return; }
     check header-c++ "${CXX:-g++}" -std=c++11 -pedantic "${warn[@]}" -x c++ include/octet.h
 }
@@ -179,9 +180,9 @@ step_example() {
     read -ra cflags < <(pkg-config --cflags octet)
     read -ra libs < <(pkg-config --libs octet)
     read -ra static < <(pkg-config --static --libs octet | sed 's/-loctet/-l:liboctet.a/')
-    check example-shared "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -o "$build/example" \
+    check example-shared "${cc[@]}" -std=c11 -Wall -Wextra -Werror -o "$build/example" \
         docs/example.c "${cflags[@]}" "-I$root/usr/include" "${libs[@]}" "-L$root/usr/lib"
-    check example-static "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -o "$build/example-static" \
+    check example-static "${cc[@]}" -std=c11 -Wall -Wextra -Werror -o "$build/example-static" \
         docs/example.c "${cflags[@]}" "-I$root/usr/include" "-L$root/usr/lib" "${static[@]}"
     check example-model "$build/octet" synth --arch mistral-7b-tiny --type q4_k_m "$model"
     check example-run-shared env LD_LIBRARY_PATH="$root/usr/lib" "$build/example" "$model" "Hello"
