@@ -17,8 +17,6 @@ enum {
 
 /* ---- Loading and folding --------------------------------------------------------------------- */
 
-INLINE size_t float_bytes(uint32_t type) { return type == QUANT_F32 ? 4 : 2; }
-
 INLINE __m512 widen(uint32_t type, __m256i half) {
     if (type == QUANT_F16) return _mm512_cvtph_ps(half);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
@@ -196,30 +194,20 @@ INLINE void in_few_tokens(uint32_t type, struct float_product p) {
     }
 }
 
-INLINE void float_rows(uint32_t type, struct float_product p, float_tile_fn *const *tiles) {
-    if (p.n > FEW_TOKENS) {
-        size_t n_left = p.n_rows % FLOAT_ROWS, n_tiled = p.n_rows - n_left;
-        p.elem_bytes = float_bytes(type);
-        p.tile = tiles;
-        p.tile_tokens = FLOAT_TOKENS;
-        p.n_rows = n_tiled;
-        float_blocks(&p);
-        p.w += n_tiled * p.k * float_bytes(type);
-        p.y += n_tiled;
-        p.n_rows = n_left;
-    }
-    if (p.n_rows > 0) in_few_tokens(type, p);
-}
+static void few_F32(struct float_product p) { in_few_tokens(QUANT_F32, p); }
+static void few_F16(struct float_product p) { in_few_tokens(QUANT_F16, p); }
+static void few_BF16(struct float_product p) { in_few_tokens(QUANT_BF16, p); }
+
+static const struct float_ways float_ways[] = {
+    {QUANT_F32, float_tiles_F32, FLOAT_TOKENS, few_F32, FEW_TOKENS},
+    {QUANT_F16, float_tiles_F16, FLOAT_TOKENS, few_F16, FEW_TOKENS},
+    {QUANT_BF16, float_tiles_BF16, FLOAT_TOKENS, few_BF16, FEW_TOKENS},
+};
 
 static void matmul_float(const struct quant_type *type, const void *w, size_t n_rows,
                          const float *x, size_t n, size_t k, float *y, size_t ldy, void *scratch) {
-    struct float_product p = {
-        .w = w, .n_rows = n_rows, .x = x, .n = n, .k = k, .y = y, .ldy = ldy, .scratch = scratch};
-    switch (type->id) {
-    case QUANT_F32: float_rows(QUANT_F32, p, float_tiles_F32); break;
-    case QUANT_F16: float_rows(QUANT_F16, p, float_tiles_F16); break;
-    default: float_rows(QUANT_BF16, p, float_tiles_BF16);
-    }
+    float_multiply(float_ways, type->id,
+                   (struct float_product){w, n_rows, x, n, k, y, ldy, scratch, NULL});
 }
 
 #endif

@@ -1,6 +1,6 @@
-/* Loads one block of each quantised format into AVX-512 registers: unsigned codes in element order
- * and int16 sub-scales. Part of avx512.c; kept apart because it is all that the kernels know about
- * formats.
+/* Loads blocks of the quantised formats, lattices apart, into AVX-512 registers: unsigned codes in
+ * element order and int16 sub-scales. Part of avx512.c; kept apart because it is all that the
+ * kernels know about formats.
  *
  * A loader gives code = q + bias, where q is what the format's unpack gives (quant.h) and bias is a
  * property of the format, so that the u8 x s8 instructions apply. */

@@ -33,17 +33,32 @@ struct float_tile {
 
 typedef void float_tile_fn(const struct float_tile *t);
 
+struct float_product;
+
+/* All of a product, without cutting it. */
+typedef void float_few_fn(struct float_product p);
+
+/* What an instruction set brings for a type. */
+struct float_ways {
+    uint32_t type;
+    float_tile_fn *const *tile; // by the number of tokens less 1
+    size_t tile_tokens;         // of the largest
+    float_few_fn *few;          // any number of tokens and rows
+    size_t few_tokens;          // up to which it is the faster way
+};
+
 struct float_product {
     const uint8_t *w;
-    size_t n_rows, elem_bytes; // n_rows: a multiple of FLOAT_ROWS
-    const float *x;            // (n, k)
+    size_t n_rows;
+    const float *x; // (n, k)
     size_t n, k;
     float *y;
     size_t ldy;
-    float *scratch;             // matmul_scratch_bytes(k)
-    float_tile_fn *const *tile; // by the number of tokens less 1
-    size_t tile_tokens;         // of the largest
+    float *scratch; // matmul_scratch_bytes(k)
+    const struct float_ways *ways;
 };
+
+static inline size_t float_bytes(uint32_t type) { return type == QUANT_F32 ? 4 : 2; }
 
 /* What comes from memory next, to be fetched a few lines at a time. */
 struct float_ahead {
@@ -73,14 +88,16 @@ static inline size_t float_next_tokens(size_t left, size_t most) {
 /* The segment at I of the strip at ROW, for all tokens. */
 static inline void float_segment(const struct float_product *p, size_t row, size_t n_rows,
                                  size_t i) {
-    const size_t row_bytes = p->k * p->elem_bytes, left = p->k - i;
+    const size_t elem_bytes = float_bytes(p->ways->type), row_bytes = p->k * elem_bytes,
+                 left = p->k - i;
     const size_t next = left > FLOAT_SEGMENT ? i + FLOAT_SEGMENT : 0;
     const size_t next_n = p->k - next < FLOAT_SEGMENT ? p->k - next : FLOAT_SEGMENT;
-    const size_t n_tiles = (p->n + p->tile_tokens - 1) / p->tile_tokens * (n_rows / FLOAT_ROWS);
+    const size_t n_tiles =
+        (p->n + p->ways->tile_tokens - 1) / p->ways->tile_tokens * (n_rows / FLOAT_ROWS);
     struct float_ahead ahead = {.p = p->w + (next ? row : row + n_rows) * row_bytes +
-                                     next * p->elem_bytes,
+                                     next * elem_bytes,
                                 .row_bytes = row_bytes,
-                                .width = next_n * p->elem_bytes,
+                                .width = next_n * elem_bytes,
                                 .rows = next ? n_rows : FLOAT_STRIP};
     ahead.step = (ahead.width / FLOAT_LINE_BYTES + 1) * ahead.rows / n_tiles + 1;
     struct float_tile t = {.row_bytes = row_bytes,
@@ -92,14 +109,14 @@ static inline void float_segment(const struct float_product *p, size_t row, size
                            .ldy = p->ldy};
     size_t n;
     for (size_t token = 0; token < p->n; token += n) {
-        n = float_next_tokens(p->n - token, p->tile_tokens);
+        n = float_next_tokens(p->n - token, p->ways->tile_tokens);
         t.x = p->x + token * p->k + i;
         for (size_t r = row; r < row + n_rows; r += FLOAT_ROWS) {
             float_fetch(&ahead);
-            t.w = p->w + r * row_bytes + i * p->elem_bytes;
+            t.w = p->w + r * row_bytes + i * elem_bytes;
             t.y = p->y + token * p->ldy + r;
-            p->tile[n - 1](&t);
-            t.sums += FLOAT_ROWS * p->tile_tokens * FLOAT_LANES;
+            p->ways->tile[n - 1](&t);
+            t.sums += FLOAT_ROWS * p->ways->tile_tokens * FLOAT_LANES;
         }
     }
 }
@@ -111,13 +128,15 @@ static inline void float_strips(const struct float_product *p) {
     }
 }
 
-/* As many tokens at a time as have room for their sums, in equal parts. */
+/* As many tokens at a time as have room for their sums, in equal parts. P->n_rows is a multiple of
+ * FLOAT_ROWS. */
 static inline void float_blocks(const struct float_product *p) {
+    const size_t tile_tokens = p->ways->tile_tokens;
     size_t fit = matmul_scratch_bytes(p->k) / (FLOAT_STRIP * FLOAT_LANES * sizeof *p->scratch);
     if (fit > FLOAT_MOST) fit = FLOAT_MOST;
-    fit -= fit % p->tile_tokens;
+    fit -= fit % tile_tokens;
     size_t n_parts = (p->n + fit - 1) / fit, n = (p->n + n_parts - 1) / n_parts;
-    n = (n + p->tile_tokens - 1) / p->tile_tokens * p->tile_tokens;
+    n = (n + tile_tokens - 1) / tile_tokens * tile_tokens;
     for (size_t token = 0; token < p->n; token += n) {
         struct float_product part = *p;
         part.n = p->n - token < n ? p->n - token : n;
@@ -125,6 +144,22 @@ static inline void float_blocks(const struct float_product *p) {
         part.y += token * p->ldy;
         float_strips(&part);
     }
+}
+
+/* WAYS: of all three types. */
+static inline void float_multiply(const struct float_ways *ways, uint32_t type,
+                                  struct float_product p) {
+    while (ways->type != type) ways++;
+    p.ways = ways;
+    if (p.n > p.ways->few_tokens) {
+        const size_t n_left = p.n_rows % FLOAT_ROWS, n_tiled = p.n_rows - n_left;
+        p.n_rows = n_tiled;
+        float_blocks(&p);
+        p.w += n_tiled * p.k * float_bytes(p.ways->type);
+        p.y += n_tiled;
+        p.n_rows = n_left;
+    }
+    if (p.n_rows > 0) p.ways->few(p);
 }
 
 #endif

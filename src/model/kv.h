@@ -16,7 +16,7 @@
 /* Freed with its last reference; written only while there is one. */
 struct kv_page {
     atomic_size_t n_refs;
-    uint8_t *data; // (page_bytes), 64-byte aligned
+    uint8_t *data;    // (page_bytes), 64-byte aligned
     uint8_t *mapping; // of a file that DATA lies in; NULL: DATA follows this struct
     size_t mapping_bytes;
 };
