@@ -25,14 +25,15 @@ enum {
 struct token {
     const int8_t *q;       // (k) in the order of the format's codes
     const int16_t *bsum;   // of groups of 16 or 32, see prepare_bsum
-    const int32_t *excess; // (k / 32) what biased codes give too much, see prepare_excess
-    const float *asum;     // (k / 32) sums over blocks of 32
+    const int32_t *sum;    // (k / 32) of groups of 32, times the bias of codes that have one
     const float *d;        // (n_blocks)
 };
 
-/* What each block of a row adds to the product: dot * d, then extra * m where the type has mins. */
+/* Of each block of a row, what the product is summed up from: with the d of the token's block,
+ * dot * (d * d_token), and where the type has mins, minus extra * (m * d_token). */
 struct sums {
-    float *dot, *d, *extra, *m; // (n_blocks, rounded up to 16)
+    int32_t *dot, *extra; // (n_blocks, rounded up to 16)
+    float *d, *m;         // the same; they are those of any token
 };
 
 typedef void direct_fn(const uint8_t *row, size_t n_blocks, const struct token *t,
@@ -168,16 +169,13 @@ static void prepare_halves(const int8_t *q, size_t k, int8_t *out) {
     }
 }
 
-/* For each group of 32 its sum, and BIAS times that. SWAPPED: with blocks of 8 groups, four blocks
- * at a time, those of all first groups, then those of all second ones, ... */
-static void prepare_excess(const int16_t *bsum, size_t k, int bias, bool swapped, int32_t *excess,
-                           float *asum) {
-    if (swapped) memset(excess, 0, (k + 1023) / 1024 * 32 * sizeof *excess);
-    for (size_t i = 0; i < k / 32; i++) {
-        int sum = bsum[2 * i] + bsum[2 * i + 1];
-        excess[swapped ? i / 32 * 32 + i % 8 * 4 + i / 8 % 4 : i] = bias * sum;
-        asum[i] = (float)sum;
-    }
+/* For each group of 32 FACTOR times its sum. SWAPPED: with blocks of 8 groups, four blocks at a time,
+ * those of all first groups, then those of all second ones, ... */
+static void prepare_sum(const int16_t *bsum, size_t k, int factor, bool swapped, int32_t *out) {
+    if (swapped) memset(out, 0, (k + 1023) / 1024 * 32 * sizeof *out);
+    for (size_t i = 0; i < k / 32; i++)
+        out[swapped ? i / 32 * 32 + i % 8 * 4 + i / 8 % 4 : i] =
+            factor * (bsum[2 * i] + bsum[2 * i + 1]);
 }
 
 /* ---- Blocks of 256 with sub-scales of 8 bits ------------------------------------------------- */
@@ -214,7 +212,7 @@ INLINE __m512i ordered_scales(const struct quad_format *f, __m512i scales, size_
 }
 
 /* Sum over the groups of factor * bsum, for each block. */
-INLINE __m128i group_sums(const struct quad_format *f, __m512i factor, const int16_t *bsum) {
+INLINE __m128i sums_of_groups(const struct quad_format *f, __m512i factor, const int16_t *bsum) {
     __m512i zero = _mm512_setzero_si512(), low, high;
     if (f->has_min) {
         low = _mm512_unpacklo_epi8(factor, zero);
@@ -272,14 +270,13 @@ INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, 
                             _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xff), q + 768);
     __m128i isums = sum_rows_512(isum);
     __m128i gsums =
-        group_sums(f, f->has_min ? quad.min : quad.scale, t->bsum + b * (f->group == 16 ? 16 : 8));
+        sums_of_groups(f, f->has_min ? quad.min : quad.scale, t->bsum + b * (f->group == 16 ? 16 : 8));
     if (!f->has_min) isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->bias_shift));
-    __m128 da = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), t->d + b);
-    _mm_storeu_ps(out->dot + b, _mm_cvtepi32_ps(isums));
-    _mm_storeu_ps(out->d + b, _mm_mul_ps(quad.d, da));
+    _mm_storeu_si128((void *)(out->dot + b), isums);
+    _mm_storeu_ps(out->d + b, quad.d);
     if (f->has_min) {
-        _mm_storeu_ps(out->extra + b, _mm_cvtepi32_ps(_mm_sub_epi32(_mm_setzero_si128(), gsums)));
-        _mm_storeu_ps(out->m + b, _mm_mul_ps(quad.dmin, da));
+        _mm_storeu_si128((void *)(out->extra + b), gsums);
+        _mm_storeu_ps(out->m + b, quad.dmin);
     }
 }
 
@@ -496,13 +493,11 @@ static void direct_iq4_xs(const uint8_t *row, size_t n_blocks, const struct toke
         UNROLL
         for (int j = 0; j < 2; j++) {
             __m512i dots = sum_in_lanes(dot[j][0], dot[j][1], dot[j][2], dot[j][3]);
-            dots = _mm512_sub_epi32(dots, _mm512_loadu_si512(t->excess + b * 8 + j * LANES));
+            dots = _mm512_sub_epi32(dots, _mm512_loadu_si512(t->sum + b * 8 + j * LANES));
             sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(dots, iq4_xs_scales(low, high, 4 * j)));
         }
-        __m128 d = upper_halves(_mm_slli_epi32(words, 16));
-        __m128 da = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), t->d + b);
-        _mm_storeu_ps(out->dot + b, _mm_cvtepi32_ps(sum_of_lanes(sum)));
-        _mm_storeu_ps(out->d + b, _mm_mul_ps(d, da));
+        _mm_storeu_si128((void *)(out->dot + b), sum_of_lanes(sum));
+        _mm_storeu_ps(out->d + b, upper_halves(_mm_slli_epi32(words, 16)));
     }
 }
 
@@ -556,9 +551,8 @@ INLINE void direct_lattice(const struct lattice_format *f, const uint8_t *row, s
             sum[i] = dot_lattice(f, block + i * f->block_bytes, t->q + (b + i) * 256);
         __m128i words = words_of_blocks(block, f->block_bytes, n);
         __m128 d = _mm_mul_ps(upper_halves(_mm_slli_epi32(words, 16)), _mm_set1_ps(f->unit));
-        __m128 da = _mm_maskz_loadu_ps((__mmask8)((1u << n) - 1), t->d + b);
-        _mm_storeu_ps(out->dot + b, _mm_cvtepi32_ps(sum_rows_512(sum)));
-        _mm_storeu_ps(out->d + b, _mm_mul_ps(d, da));
+        _mm_storeu_si128((void *)(out->dot + b), sum_rows_512(sum));
+        _mm_storeu_ps(out->d + b, d);
     }
 }
 
@@ -629,6 +623,11 @@ INLINE __m512 scales_of_blocks(const struct halves_format *f, const uint8_t *blo
     return _mm512_loadu_ps(d);
 }
 
+/* What is to be subtracted for each, as K-quants have it. */
+INLINE __m512 mins_of_blocks(const uint8_t *block, size_t step, size_t n) {
+    return _mm512_xor_ps(floats_of_blocks(block, step, n, 2), _mm512_set1_ps(-0.0f));
+}
+
 /* Blocks B .. B + N - 1, N <= 16. */
 INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t b, size_t n,
                        const struct token *t, const struct sums *out) {
@@ -645,15 +644,12 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
     __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]); // lane l, element i: 4 i + l
     const __m512i in_order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    __mmask16 there = first_lanes(n);
-    dots = _mm512_sub_epi32(_mm512_permutexvar_epi32(in_order, dots),
-                            _mm512_maskz_loadu_epi32(there, t->excess + b));
-    __m512 da = _mm512_maskz_loadu_ps(there, t->d + b);
-    _mm512_storeu_ps(out->dot + b, _mm512_cvtepi32_ps(dots));
-    _mm512_storeu_ps(out->d + b, _mm512_mul_ps(scales_of_blocks(f, block, n), da));
-    if (f->has_min)
-        _mm512_storeu_ps(out->m + b,
-                         _mm512_mul_ps(floats_of_blocks(block, f->block_bytes, n, 2), da));
+    dots = _mm512_permutexvar_epi32(in_order, dots);
+    if (!f->has_min)
+        dots = _mm512_sub_epi32(dots, _mm512_maskz_loadu_epi32(first_lanes(n), t->sum + b));
+    _mm512_storeu_si512(out->dot + b, dots);
+    _mm512_storeu_ps(out->d + b, scales_of_blocks(f, block, n));
+    if (f->has_min) _mm512_storeu_ps(out->m + b, mins_of_blocks(block, f->block_bytes, n));
 }
 
 INLINE void direct_halves(const struct halves_format *f, const uint8_t *row, size_t n_blocks,
@@ -661,7 +657,6 @@ INLINE void direct_halves(const struct halves_format *f, const uint8_t *row, siz
     size_t b = 0;
     for (; b + 16 <= n_blocks; b += 16) add_halves(f, row, b, 16, t, out);
     if (b < n_blocks) add_halves(f, row, b, n_blocks - b, t, out);
-    if (f->has_min) memcpy(out->extra, t->asum, n_blocks * sizeof *out->extra);
 }
 
 /* 16 bytes at OFFSET of N blocks, N <= 4, a lane for each. */
@@ -758,56 +753,74 @@ INLINE void direct_chunks(load_chunk_fn *load, size_t block_bytes, int bias_shif
             __m512i pairs = _mm512_maddubs_epi16(c.code[j], _mm512_loadu_si512(q + j * ZMM_BYTES));
             sum = _mm512_dpwssd_epi32(sum, pairs, pair_scales(c.scale, j));
         }
-        out->dot[b] = (float)_mm512_reduce_add_epi32(sum);
-        out->d[b] = c.d * t->d[b];
+        out->dot[b] = _mm512_reduce_add_epi32(sum);
+        out->d[b] = c.d;
     }
 }
 
 /* ---- Summing up ------------------------------------------------------------------------------ */
 
-INLINE void sums_of_rows(const float *sums, size_t stride, __m512 out[4]) {
+/* Of rows STRIDE numbers apart, what blocks B .. B + 3 have; that of a block is a register. */
+INLINE void ints_of_rows(const int32_t *sums, size_t stride, __m512 out[4]) {
+    __m512i columns[4];
+    transpose_words(sums, stride * sizeof *sums, columns);
+    UNROLL
+    for (size_t i = 0; i < 4; i++) out[i] = _mm512_cvtepi32_ps(columns[i]);
+}
+
+INLINE void floats_of_rows(const float *sums, size_t stride, __m512 out[4]) {
     __m512i columns[4];
     transpose_words(sums, stride * sizeof *sums, columns);
     UNROLL
     for (size_t i = 0; i < 4; i++) out[i] = _mm512_castsi512_ps(columns[i]);
 }
 
+/* The sums of GROUP rows. */
+struct group_sums {
+    struct sums first; // those of the first row
+    size_t stride;     // from a row to the next
+    const int32_t *extra;
+    size_t extra_stride; // 0: all rows have the same
+};
+
 /* Blocks B .. B + N - 1, N <= 4. */
-INLINE __m512 sum_quad(const struct sums *s, size_t stride, size_t b, size_t n, bool has_min,
-                       __m512 acc) {
+INLINE __m512 sum_quad(const struct group_sums *s, const float *da, size_t b, size_t n,
+                       bool has_min, __m512 acc) {
     __m512 dot[4], d[4], extra[4], m[4];
-    sums_of_rows(s->dot + b, stride, dot);
-    sums_of_rows(s->d + b, stride, d);
+    ints_of_rows(s->first.dot + b, s->stride, dot);
+    floats_of_rows(s->first.d + b, s->stride, d);
     if (has_min) {
-        sums_of_rows(s->extra + b, stride, extra);
-        sums_of_rows(s->m + b, stride, m);
+        ints_of_rows(s->extra + b, s->extra_stride, extra);
+        floats_of_rows(s->first.m + b, s->stride, m);
     }
     UNROLL
     for (size_t i = 0; i < n; i++) {
-        acc = _mm512_fmadd_ps(dot[i], d[i], acc);
-        if (has_min) acc = _mm512_fmadd_ps(extra[i], m[i], acc);
+        __m512 of_token = _mm512_set1_ps(da[b + i]);
+        acc = _mm512_fmadd_ps(dot[i], _mm512_mul_ps(d[i], of_token), acc);
+        if (has_min) acc = _mm512_fnmadd_ps(extra[i], _mm512_mul_ps(m[i], of_token), acc);
     }
     return acc;
 }
 
-INLINE __m512 sum_blocks(const struct sums *s, size_t stride, size_t n_blocks, bool has_min,
+INLINE __m512 sum_blocks(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
                          const uint8_t *next) {
     __m512 acc = _mm512_setzero_ps();
     size_t b = 0;
     for (; b + 4 <= n_blocks; b += 4) {
         prefetch(next + 32 * b, 128); // memory would have nothing to do meanwhile
-        acc = sum_quad(s, stride, b, 4, has_min, acc);
+        acc = sum_quad(s, da, b, 4, has_min, acc);
     }
-    if (b + 1 == n_blocks) return sum_quad(s, stride, b, 1, has_min, acc);
-    if (b + 2 == n_blocks) return sum_quad(s, stride, b, 2, has_min, acc);
-    return b + 3 == n_blocks ? sum_quad(s, stride, b, 3, has_min, acc) : acc;
+    if (b + 1 == n_blocks) return sum_quad(s, da, b, 1, has_min, acc);
+    if (b + 2 == n_blocks) return sum_quad(s, da, b, 2, has_min, acc);
+    return b + 3 == n_blocks ? sum_quad(s, da, b, 3, has_min, acc) : acc;
 }
 
-/* The products of GROUP rows, whose sums lie STRIDE floats apart. NEXT: the row after them. */
-static __m512 sum_up(const struct sums *s, size_t stride, size_t n_blocks, bool has_min,
+/* The products of GROUP rows with a token whose blocks have the scales DA. NEXT: the row after
+ * them. */
+static __m512 sum_up(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
                      const uint8_t *next) {
-    return has_min ? sum_blocks(s, stride, n_blocks, true, next)
-                   : sum_blocks(s, stride, n_blocks, false, next);
+    return has_min ? sum_blocks(s, da, n_blocks, true, next)
+                   : sum_blocks(s, da, n_blocks, false, next);
 }
 
 #endif

@@ -474,8 +474,7 @@ static void run_panels(struct panel p, const struct act *a, float *y, size_t ldy
 /* Scratch of the direct way. */
 struct prepared {
     struct token tokens[MAX_DIRECT];
-    struct sums sums; // of GROUP rows
-    size_t stride;    // floats from row to row
+    struct group_sums sums;
 };
 
 /* Hands out aligned pieces of scratch. */
@@ -500,13 +499,11 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
         t.bsum = sums;
     } else if (f->load_pair || f->id == QUANT_IQ4_XS) {
         int8_t *halves = take(scratch, padded);
-        int32_t *excess = take(scratch, padded / 32 * sizeof *excess);
-        float *asum = take(scratch, padded / 32 * sizeof *asum);
+        int32_t *sum = take(scratch, padded / 32 * sizeof *sum);
         prepare_halves(q, k, halves);
-        prepare_excess(bsum, k, f->bias, !f->load_pair, excess, asum);
+        prepare_sum(bsum, k, f->bias ? f->bias : 1, !f->load_pair, sum);
         t.q = halves;
-        t.excess = excess;
-        t.asum = asum;
+        t.sum = sum;
     }
     return t;
 }
@@ -520,27 +517,38 @@ static void prepare(const struct quant_type *type, const void *w, const struct a
     uint8_t *free_bytes = scratch;
     struct prepared *p = take(&free_bytes, sizeof *p);
     for (size_t t = 0; t < a->n; t++) p->tokens[t] = prepare_token(f, a, t, &free_bytes);
-    p->stride = (a->k / a->block + 15) / 16 * 16;
-    float **const parts[4] = {&p->sums.dot, &p->sums.d, &p->sums.extra, &p->sums.m};
-    for (size_t i = 0; i < 4; i++) *parts[i] = take(&free_bytes, GROUP * p->stride * sizeof(float));
+    size_t stride = (a->k / a->block + 15) / 16 * 16, n_bytes = GROUP * stride * sizeof(float);
+    struct sums first = {take(&free_bytes, n_bytes), take(&free_bytes, n_bytes),
+                         take(&free_bytes, n_bytes), take(&free_bytes, n_bytes)};
+    p->sums = (struct group_sums){first, stride, first.extra, stride};
+}
+
+static struct sums sums_of_row(const struct group_sums *s, size_t i) {
+    const struct sums *first = &s->first;
+    return (struct sums){first->dot + i * s->stride, first->extra + i * s->stride,
+                         first->d + i * s->stride, first->m + i * s->stride};
 }
 
 static void matmul_direct(const struct format *f, bool has_min, const uint8_t *w, size_t row_bytes,
                           size_t n_rows, const struct act *a, float *y, size_t ldy,
                           const struct prepared *p) {
     size_t n_blocks = a->k / a->block;
-    const struct sums *sums = &p->sums;
     for (size_t r = 0; r < n_rows; r += GROUP) {
         size_t n = n_rows - r < GROUP ? n_rows - r : GROUP;
         for (size_t t = 0; t < a->n; t++) {
+            const struct token *token = &p->tokens[t];
             for (size_t i = 0; i < n; i++) {
-                size_t at = i * p->stride;
-                struct sums of_row = {sums->dot + at, sums->d + at, sums->extra + at, sums->m + at};
-                f->direct(w + (r + i) * row_bytes, n_blocks, &p->tokens[t], &of_row);
+                struct sums of_row = sums_of_row(&p->sums, i);
+                f->direct(w + (r + i) * row_bytes, n_blocks, token, &of_row);
             }
             const uint8_t *next = w + (r + n) * row_bytes;
+            struct group_sums s = p->sums;
+            if (has_min && f->load_pair) {
+                s.extra = token->sum;
+                s.extra_stride = 0;
+            }
             _mm512_mask_storeu_ps(y + t * ldy + r, first_lanes(n),
-                                  sum_up(sums, p->stride, n_blocks, has_min, next));
+                                  sum_up(&s, token->d, n_blocks, has_min, next));
         }
     }
 }
