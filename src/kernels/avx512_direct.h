@@ -1,5 +1,5 @@
-/* Products of a few tokens straight from the file's blocks, for AVX-512 with VNNI; part of
- * avx512.c.
+/* Products of one token, or of a few one by one, straight from the file's blocks, for AVX-512 with
+ * VNNI; part of avx512.c.
  *
  * This is what decoding does, and it has to keep up with memory. So a row is read from its first
  * byte to its last, one row after the other: a single stream is what the hardware's prefetchers
@@ -23,10 +23,10 @@ enum {
 
 /* A token as its format's rows want it. */
 struct token {
-    const int8_t *q;       // (k) in the order of the format's codes
-    const int16_t *bsum;   // of groups of 16 or 32, see prepare_bsum
-    const int32_t *sum;    // (k / 32) of groups of 32, times the bias of codes that have one
-    const float *d;        // (n_blocks)
+    const int8_t *q;     // (k) in the order of the format's codes
+    const int16_t *bsum; // of groups of 16 or 32, see prepare_bsum
+    const int32_t *sum;  // (k / 32) of groups of 32, times the bias of codes that have one
+    const float *d;      // (n_blocks)
 };
 
 /* Of each block of a row, what the product is summed up from: with the d of the token's block,
@@ -135,6 +135,11 @@ static const uint8_t order_plain[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 static const uint8_t order_4_bit[16] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
 static const uint8_t order_2_bit[16] = {0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15};
 
+/* Of a block of 256, the sums of groups of 32. */
+INLINE __m128i sums_of_32(const int16_t *bsum) {
+    return _mm256_cvtepi32_epi16(_mm256_madd_epi16(load_256(bsum), _mm256_set1_epi16(1)));
+}
+
 static void prepare_q(const int8_t *q, size_t k, const uint8_t order[16], int8_t *out) {
     for (size_t i = 0; i < k; i += 256)
         for (size_t g = 0; g < 16; g++) memcpy(out + i + 16 * g, q + i + 16 * order[g], 16);
@@ -147,13 +152,11 @@ static void prepare_bsum(const int16_t *bsum, size_t n_blocks, bool pairs, int16
     memset(out, 0, (n_blocks + 3) / 4 * (pairs ? 32 : 64) * sizeof *out);
     for (size_t b = 0; b < n_blocks; b++, bsum += 16) {
         int16_t *to = out + b / 4 * (pairs ? 32 : 64) + b % 4 * 8;
-        __m256i sums = load_256(bsum);
         if (pairs) {
-            sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
-            _mm_storeu_si128((void *)to, _mm256_cvtepi32_epi16(sums));
+            _mm_storeu_si128((void *)to, sums_of_32(bsum));
         } else {
-            _mm_storeu_si128((void *)to, _mm256_castsi256_si128(sums));
-            _mm_storeu_si128((void *)(to + 32), _mm256_extracti128_si256(sums, 1));
+            memcpy(to, bsum, 16);
+            memcpy(to + 32, bsum + 8, 16);
         }
     }
 }
@@ -169,8 +172,8 @@ static void prepare_halves(const int8_t *q, size_t k, int8_t *out) {
     }
 }
 
-/* For each group of 32 FACTOR times its sum. SWAPPED: with blocks of 8 groups, four blocks at a time,
- * those of all first groups, then those of all second ones, ... */
+/* For each group of 32 FACTOR times its sum. SWAPPED: with blocks of 8 groups, four blocks at a
+ * time, those of all first groups, then those of all second ones, ... */
 static void prepare_sum(const int16_t *bsum, size_t k, int factor, bool swapped, int32_t *out) {
     if (swapped) memset(out, 0, (k + 1023) / 1024 * 32 * sizeof *out);
     for (size_t i = 0; i < k / 32; i++)
@@ -186,7 +189,8 @@ struct quad {
     __m128 d, dmin;
 };
 
-typedef void load_quad_fn(const uint8_t *block, size_t n, struct quad *out);
+/* Of N <= 4 blocks STEP bytes apart. */
+typedef void load_quad_fn(const uint8_t *block, size_t step, size_t n, struct quad *out);
 typedef void load_codes_fn(const uint8_t *block, __m512i code[4]);
 
 struct quad_format {
@@ -199,30 +203,38 @@ struct quad_format {
     bool has_min;   // scales and mins are unsigned, codes have no bias
 };
 
-/* Sub-scales for registers 2 P and 2 P + 1 of a block whose scales all lanes of SCALES have, as
- * int16 for what pack_dots gives. */
-INLINE __m512i ordered_scales(const struct quad_format *f, __m512i scales, size_t p) {
+/* From a block's sub-scales, which all lanes of SCALES have, to int16: in the lower half of each
+ * lane that of its group of 16 in LOWER, in the upper one that in UPPER. */
+INLINE __m512i sub_scales(const struct quad_format *f, __m512i scales, const uint8_t lower[4],
+                          const uint8_t upper[4]) {
     int w[16];
     for (size_t n = 0; n < 16; n++) {
-        int i = f->order[4 * (2 * p + n % 4 / 2) + n / 4] * 16 / (int)f->group;
+        int i = (n % 4 < 2 ? lower : upper)[n / 4] * 16 / (int)f->group;
         w[n] = f->has_min ? (int)0x80008000 | i | i << 16 : 0x00800080 | i << 8 | i << 24;
     }
     __m512i scale = _mm512_shuffle_epi8(scales, _mm512_loadu_si512(w));
     return f->has_min ? scale : _mm512_srai_epi16(scale, 8);
 }
 
-/* Sum over the groups of factor * bsum, for each block. */
-INLINE __m128i sums_of_groups(const struct quad_format *f, __m512i factor, const int16_t *bsum) {
-    __m512i zero = _mm512_setzero_si512(), low, high;
+/* The scales or mins of groups, a lane for each block, as int16: those of the first eight and of
+ * the others. */
+INLINE void split_factor(const struct quad_format *f, __m512i factor, __m512i out[2]) {
+    __m512i zero = _mm512_setzero_si512();
     if (f->has_min) {
-        low = _mm512_unpacklo_epi8(factor, zero);
-        high = _mm512_unpackhi_epi8(factor, zero);
+        out[0] = _mm512_unpacklo_epi8(factor, zero);
+        out[1] = _mm512_unpackhi_epi8(factor, zero);
     } else {
-        low = _mm512_srai_epi16(_mm512_unpacklo_epi8(zero, factor), 8);
-        high = _mm512_srai_epi16(_mm512_unpackhi_epi8(zero, factor), 8);
+        out[0] = _mm512_srai_epi16(_mm512_unpacklo_epi8(zero, factor), 8);
+        out[1] = _mm512_srai_epi16(_mm512_unpackhi_epi8(zero, factor), 8);
     }
-    __m512i sums = _mm512_madd_epi16(low, _mm512_loadu_si512(bsum));
-    if (f->group == 16) sums = _mm512_dpwssd_epi32(sums, high, _mm512_loadu_si512(bsum + 32));
+}
+
+/* Sum over the groups of factor * bsum, for each block. */
+INLINE __m128i sum_groups(const struct quad_format *f, __m512i factor, const int16_t *bsum) {
+    __m512i of[2];
+    split_factor(f, factor, of);
+    __m512i sums = _mm512_madd_epi16(of[0], _mm512_loadu_si512(bsum));
+    if (f->group == 16) sums = _mm512_dpwssd_epi32(sums, of[1], _mm512_loadu_si512(bsum + 32));
     return sum_each_lane(sums);
 }
 
@@ -246,7 +258,7 @@ INLINE __m512i dot_codes(const struct quad_format *f, const uint8_t *block, __m5
                                   pack_dots(code[2 * p], _mm512_loadu_si512(q + 2 * p * ZMM_BYTES),
                                             code[2 * p + 1],
                                             _mm512_loadu_si512(q + (2 * p + 1) * ZMM_BYTES)),
-                                  ordered_scales(f, scales, p));
+                                  sub_scales(f, scales, f->order + 8 * p, f->order + 8 * p + 4));
     return sum;
 }
 
@@ -257,7 +269,7 @@ INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, 
     const int8_t *q = t->q + b * 256;
     struct quad quad;
     __m512i isum[4] = {0};
-    f->load_quad(block, n, &quad);
+    f->load_quad(block, f->block_bytes, n, &quad);
     isum[0] = dot_codes(f, block, _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x00), q);
     if (n > 1)
         isum[1] = dot_codes(f, block + f->block_bytes,
@@ -270,7 +282,7 @@ INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, 
                             _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xff), q + 768);
     __m128i isums = sum_rows_512(isum);
     __m128i gsums =
-        sums_of_groups(f, f->has_min ? quad.min : quad.scale, t->bsum + b * (f->group == 16 ? 16 : 8));
+        sum_groups(f, f->has_min ? quad.min : quad.scale, t->bsum + b * (f->group == 16 ? 16 : 8));
     if (!f->has_min) isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->bias_shift));
     _mm_storeu_si128((void *)(out->dot + b), isums);
     _mm_storeu_ps(out->d + b, quad.d);
@@ -309,7 +321,7 @@ INLINE __m512i for_lanes(int a, int b, int c, int d) {
 }
 
 /* Q4_K and Q5_K begin alike: d, dmin, and 6-bit scales and mins in three words s, t, u. */
-INLINE void load_quad_6_bit(const uint8_t *block, size_t step, size_t n, struct quad *out) {
+INLINE void load_quad_q4_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
     __m512i v = load_lanes(block, step, n);
     split_halves(word_of_lanes(v, 0), out);
     __m512i sstt = _mm512_shuffle_epi32(v, _MM_PERM_CCBB);
@@ -321,14 +333,6 @@ INLINE void load_quad_6_bit(const uint8_t *block, size_t step, size_t n, struct 
                                    for_lanes(0, 0x0f0f0f0f, 0, 0x0f0f0f0f));
     out->scale = _mm512_or_si512(own, low);
     out->min = _mm512_shuffle_epi32(out->scale, _MM_PERM_DCDC);
-}
-
-INLINE void load_quad_q4_k(const uint8_t *block, size_t n, struct quad *out) {
-    load_quad_6_bit(block, sizeof(struct block_q4_k), n, out);
-}
-
-INLINE void load_quad_q5_k(const uint8_t *block, size_t n, struct quad *out) {
-    load_quad_6_bit(block, sizeof(struct block_q5_k), n, out);
 }
 
 INLINE void nibbles_in_order(const uint8_t *qs, __m512i code[4]) {
@@ -376,8 +380,7 @@ INLINE __m128i words_of_blocks(const uint8_t *block, size_t step, size_t n) {
                           (int)load_u32(block + last));
 }
 
-INLINE void load_quad_q2_k(const uint8_t *block, size_t n, struct quad *out) {
-    const size_t step = sizeof(struct block_q2_k);
+INLINE void load_quad_q2_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
     const __m512i low = _mm512_set1_epi8(15);
     __m512i v = load_lanes(block, step, n);
     out->scale = _mm512_and_si512(v, low);
@@ -396,9 +399,8 @@ INLINE __m128 upper_halves(__m128i words) {
 }
 
 /* The last 16 bytes of a block: two of codes, three words of scales s, t, u, and d. */
-INLINE void load_quad_q3_k(const uint8_t *block, size_t n, struct quad *out) {
-    const size_t step = sizeof(struct block_q3_k);
-    __m512i v = load_lanes(block + step - 16, step, n);
+INLINE void load_quad_q3_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
+    __m512i v = load_lanes(block + sizeof(struct block_q3_k) - 16, step, n);
     __m512i stst =
         _mm512_shuffle_epi8(v, for_lanes(0x05040302, 0x09080706, 0x05040302, 0x09080706));
     __m512i uuuu =
@@ -424,8 +426,7 @@ INLINE void codes_q3_k(const uint8_t *block, __m512i code[4]) {
         code[j] = _mm512_or_si512(code[j], _mm512_and_si512(moved[j], third));
 }
 
-INLINE void load_quad_q6_k(const uint8_t *block, size_t n, struct quad *out) {
-    const size_t step = sizeof(struct block_q6_k);
+INLINE void load_quad_q6_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
     out->scale = load_lanes(block + offsetof(struct block_q6_k, scales), step, n);
     // d is the last of a block: with what comes before it, not after.
     out->d = upper_halves(words_of_blocks(block + offsetof(struct block_q6_k, d) - 2, step, n));
@@ -442,7 +443,7 @@ static const struct quad_format
     quads_q2_k = {load_quad_q2_k, codes_q2_k, order_2_bit, sizeof(struct block_q2_k), 16, 0, true},
     quads_q3_k = {load_quad_q3_k, codes_q3_k, order_2_bit, sizeof(struct block_q3_k), 16, 2, false},
     quads_q4_k = {load_quad_q4_k, codes_q4_k, order_4_bit, sizeof(struct block_q4_k), 32, 0, true},
-    quads_q5_k = {load_quad_q5_k, codes_q5_k, order_4_bit, sizeof(struct block_q5_k), 32, 0, true},
+    quads_q5_k = {load_quad_q4_k, codes_q5_k, order_4_bit, sizeof(struct block_q5_k), 32, 0, true},
     quads_q6_k = {load_quad_q6_k, codes_q6_k, order_plain, sizeof(struct block_q6_k), 16, 5, false};
 
 /* ---- IQ4_XS: codes up to 8 bits, so sums before sub-scales ----------------------------------- */
@@ -558,8 +559,15 @@ INLINE void direct_lattice(const struct lattice_format *f, const uint8_t *row, s
 
 /* ---- Blocks of 32, four at a time ------------------------------------------------------------ */
 
-/* Codes of four blocks: their first halves, a lane for each, and the other ones. */
-typedef void load_halves_fn(const uint8_t *block, size_t n, __m512i *first, __m512i *second);
+/* Up to four blocks. */
+struct four {
+    const uint8_t *block;
+    size_t step, n; // bytes from one to the next; how many
+    bool adjacent;  // they follow each other, and STEP is a constant
+};
+
+/* Their codes, a lane for each: first halves, and the other ones. */
+typedef void load_halves_fn(struct four p, __m512i *first, __m512i *second);
 
 struct halves_format {
     load_halves_fn *load;
@@ -594,33 +602,59 @@ INLINE __m512i gather_blocks(const uint8_t *block, size_t step, size_t offset, s
                         (int)step / 2);
 }
 
-/* The f16 at OFFSET of N blocks, N <= 4. */
-INLINE __m128i halves_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
-    if (n == 4 && can_gather(step))
-        return _mm512_castsi512_si128(gather_blocks(block, step, offset, 2));
+/* The first four of N blocks that follow each other. */
+INLINE struct four four_from(const uint8_t *block, size_t step, size_t n) {
+    return (struct four){block, step, n < 4 ? n : 4, true};
+}
+
+INLINE bool gathers(struct four p) { return p.adjacent && p.n == 4 && can_gather(p.step); }
+
+/* Block L, or the last one there is. */
+INLINE const uint8_t *block_of_four(struct four p, size_t l) {
+    return p.block + (l < p.n ? l : p.n - 1) * p.step;
+}
+
+/* The f16 at OFFSET of each. */
+INLINE __m128i halves_of_four(struct four p, size_t offset) {
+    if (gathers(p)) return _mm512_castsi512_si128(gather_blocks(p.block, p.step, offset, 2));
     short h[4];
-    for (size_t l = 0; l < 4; l++)
-        h[l] = (short)load_u16(block + (l < n ? l : n - 1) * step + offset);
+    for (size_t l = 0; l < 4; l++) h[l] = (short)load_u16(block_of_four(p, l) + offset);
     return _mm_setr_epi16(h[0], h[1], h[2], h[3], 0, 0, 0, 0);
 }
 
-/* The same for N <= 16 blocks. */
+/* The same for N <= 16 blocks that follow each other. */
 INLINE __m512 floats_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
     __m128i h[4] = {0};
     UNROLL
     for (size_t i = 0; i < 4; i++)
         if (4 * i < n)
-            h[i] =
-                halves_of_blocks(block + 4 * i * step, step, n - 4 * i < 4 ? n - 4 * i : 4, offset);
+            h[i] = halves_of_four(four_from(block + 4 * i * step, step, n - 4 * i), offset);
     __m128i low = _mm_unpacklo_epi64(h[0], h[1]), high = _mm_unpacklo_epi64(h[2], h[3]);
     return _mm512_cvtph_ps(_mm256_set_m128i(high, low));
 }
 
+/* The powers of two in the first bytes. */
+INLINE __m128 powers_of_four(struct four p) {
+    __m128i e = _mm_setr_epi32(block_of_four(p, 0)[0], block_of_four(p, 1)[0],
+                               block_of_four(p, 2)[0], block_of_four(p, 3)[0]);
+    __m128i normal = _mm_slli_epi32(_mm_sub_epi32(e, _mm_set1_epi32(1)), 23);
+    __m128i small = _mm_sllv_epi32(_mm_set1_epi32(0x00200000), e);
+    __m128i bits = _mm_mask_mov_epi32(normal, _mm_cmplt_epi32_mask(e, _mm_set1_epi32(2)), small);
+    __mmask8 is_nan = _mm_cmpeq_epi32_mask(e, _mm_set1_epi32(255));
+    return _mm_castsi128_ps(_mm_mask_mov_epi32(bits, is_nan, _mm_set1_epi32(0x7fc00000)));
+}
+
 INLINE __m512 scales_of_blocks(const struct halves_format *f, const uint8_t *block, size_t n) {
     if (!f->e8) return floats_of_blocks(block, f->block_bytes, n, 0);
-    float d[16] = {0};
-    for (size_t l = 0; l < n; l++) d[l] = power_of_two(block[l * f->block_bytes]);
-    return _mm512_loadu_ps(d);
+    __m512 d = _mm512_setzero_ps();
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        if (4 * i < n) {
+            struct four p = four_from(block + 4 * i * f->block_bytes, f->block_bytes, n - 4 * i);
+            __m512 four = _mm512_broadcast_f32x4(powers_of_four(p));
+            d = _mm512_mask_mov_ps(d, (__mmask16)(15u << 4 * i), four);
+        }
+    return d;
 }
 
 /* What is to be subtracted for each, as K-quants have it. */
@@ -638,7 +672,7 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
         if (4 * i >= n) continue;
         const uint8_t *four = block + 4 * i * f->block_bytes;
         prefetch(four, 4 * f->block_bytes);
-        f->load(four, n - 4 * i < 4 ? n - 4 * i : 4, &first, &second);
+        f->load(four_from(four, f->block_bytes, n - 4 * i), &first, &second);
         dot[i] = dot_halves(first, second, t->q + (b + 4 * i) * 32);
     }
     __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]); // lane l, element i: 4 i + l
@@ -659,26 +693,24 @@ INLINE void direct_halves(const struct halves_format *f, const uint8_t *row, siz
     if (b < n_blocks) add_halves(f, row, b, n_blocks - b, t, out);
 }
 
-/* 16 bytes at OFFSET of N blocks, N <= 4, a lane for each. */
-INLINE __m512i lanes_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
-    if (n == 4 && can_gather(step)) return gather_blocks(block, step, offset, 16);
-    return load_lanes(block + offset, step, n);
+/* 16 bytes at OFFSET of each, to its lane. */
+INLINE __m512i lanes_of_four(struct four p, size_t offset) {
+    if (gathers(p)) return gather_blocks(p.block, p.step, offset, 16);
+    return load_lanes(p.block + offset, p.step, p.n);
 }
 
-/* Nibbles of the 16 bytes at OFFSET of each block. */
-INLINE void nibbles_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset,
-                              __m512i *first, __m512i *second) {
-    __m512i v = lanes_of_blocks(block, step, n, offset);
+/* Nibbles of the 16 bytes at OFFSET of each. */
+INLINE void nibbles_of_four(struct four p, size_t offset, __m512i *first, __m512i *second) {
+    __m512i v = lanes_of_four(p, offset);
     *first = _mm512_and_si512(v, _mm512_set1_epi8(15));
     *second = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
 }
 
 /* Adds 16 where the word at OFFSET of a block has a bit set for the element. */
-INLINE void add_fifth_halves(const uint8_t *block, size_t step, size_t n, __m512i *first,
-                             __m512i *second) {
+INLINE void add_fifth_halves(struct four p, size_t offset, __m512i *first, __m512i *second) {
     uint64_t low = 0, high = 0;
     for (size_t l = 0; l < 4; l++) {
-        uint64_t word = load_u32(block + (l < n ? l : n - 1) * step);
+        uint64_t word = load_u32(block_of_four(p, l) + offset);
         low |= (word & 0xffff) << 16 * l;
         high |= word >> 16 << 16 * l;
     }
@@ -687,39 +719,38 @@ INLINE void add_fifth_halves(const uint8_t *block, size_t step, size_t n, __m512
     *second = _mm512_mask_add_epi8(*second, _cvtu64_mask64(high), *second, fifth);
 }
 
-INLINE void halves_q4_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p, sizeof(struct block_q4_0), n, 2, first, second);
+INLINE void halves_q4_0(struct four p, __m512i *first, __m512i *second) {
+    nibbles_of_four(p, 2, first, second);
 }
 
-INLINE void halves_q4_1(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p, sizeof(struct block_q4_1), n, 4, first, second);
+INLINE void halves_q4_1(struct four p, __m512i *first, __m512i *second) {
+    nibbles_of_four(p, 4, first, second);
 }
 
-INLINE void halves_q5_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p, sizeof(struct block_q5_0), n, 6, first, second);
-    add_fifth_halves(p + 2, sizeof(struct block_q5_0), n, first, second);
+INLINE void halves_q5_0(struct four p, __m512i *first, __m512i *second) {
+    nibbles_of_four(p, 6, first, second);
+    add_fifth_halves(p, 2, first, second);
 }
 
-INLINE void halves_q5_1(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p, sizeof(struct block_q5_1), n, 8, first, second);
-    add_fifth_halves(p + 4, sizeof(struct block_q5_1), n, first, second);
+INLINE void halves_q5_1(struct four p, __m512i *first, __m512i *second) {
+    nibbles_of_four(p, 8, first, second);
+    add_fifth_halves(p, 4, first, second);
 }
 
-INLINE void halves_q8_0(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
+INLINE void halves_q8_0(struct four p, __m512i *first, __m512i *second) {
     const __m512i top = _mm512_set1_epi8((char)0x80);
-    const size_t step = sizeof(struct block_q8_0);
-    *first = _mm512_xor_si512(lanes_of_blocks(p, step, n, 2), top);
-    *second = _mm512_xor_si512(lanes_of_blocks(p, step, n, 18), top);
+    *first = _mm512_xor_si512(lanes_of_four(p, 2), top);
+    *second = _mm512_xor_si512(lanes_of_four(p, 18), top);
 }
 
-INLINE void halves_iq4_nl(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p, sizeof(struct block_iq4_nl), n, 2, first, second);
+INLINE void halves_iq4_nl(struct four p, __m512i *first, __m512i *second) {
+    nibbles_of_four(p, 2, first, second);
     *first = look_up(quant_iq4_codebook, 128, *first);
     *second = look_up(quant_iq4_codebook, 128, *second);
 }
 
-INLINE void halves_mxfp4(const uint8_t *p, size_t n, __m512i *first, __m512i *second) {
-    nibbles_of_blocks(p, sizeof(struct block_mxfp4), n, 1, first, second);
+INLINE void halves_mxfp4(struct four p, __m512i *first, __m512i *second) {
+    nibbles_of_four(p, 1, first, second);
     *first = look_up(quant_mxfp4_codebook, 16, *first);
     *second = look_up(quant_mxfp4_codebook, 16, *second);
 }

@@ -2,18 +2,21 @@
  * scalar.c: integer sums may be grouped at will, as they are exact, and float operations keep the
  * order given in kernels.h.
  *
- * There are two ways. A few tokens meet each row straight from the file's blocks (avx512_direct.h),
- * which keeps up with memory. For more, strips of 16 rows are unpacked once into
- * scratch so that a lane is a row, and all tokens pass over them in tiles: there are no horizontal
- * sums, and every loaded weight serves several tokens. */
+ * There are three ways. One token meets each row straight from the file's blocks (avx512_direct.h),
+ * which keeps up with memory. A few meet four rows at a time in the same manner (avx512_few.h). For
+ * more, strips of 16 rows are unpacked once into scratch so that a lane is a row, and all tokens
+ * pass over them in tiles: there are no horizontal sums, and every loaded weight serves several
+ * tokens. */
 #ifndef OCTET_KERNELS_AVX512_MATMUL_H
 #define OCTET_KERNELS_AVX512_MATMUL_H
 
+#include "kernels/avx512_few.h"
 #include "kernels/avx512_strips.h"
 #include "kernels/kernels.h"
 
 enum {
-    MAX_DIRECT = 3, // most tokens that take the direct way
+    MAX_DIRECT = 3, // most tokens that take the direct way one by one
+    MAX_PASSES = 2, // most times that rows meet MAX_FEW tokens
 };
 
 /* ---- Formats --------------------------------------------------------------------------------- */
@@ -32,17 +35,30 @@ struct format {
     enum scaling scaling;
     int bias;
     direct_fn *direct;
+    few_fn *few; // NULL: as direct, one by one
     load_chunk_fn *load;
     load_pair_fn *load_pair;         // of blocks of 32, in place of load
     const struct quad_format *quads; // what direct works with, or NULL
     build_fn *build;                 // strips in columns; NULL: through load
 };
 
-/* The table below needs each format's direct way as a function specialised for it. */
+/* The table below needs each format's direct ways as functions specialised for it. */
 #define DIRECT(name, way, ...)                                                                     \
     static void direct_##name(const uint8_t *row, size_t n_blocks, const struct token *t,          \
                               const struct sums *out) {                                            \
         way(__VA_ARGS__, row, n_blocks, t, out);                                                   \
+    }
+#define DIRECT_QUADS(name)                                                                         \
+    DIRECT(name, direct_quads, &quads_##name)                                                      \
+    static void few_##name(const struct few_rows *w, const struct few *t,                          \
+                           __m512 acc[MAX_GROUPS]) {                                               \
+        few_quads(&quads_##name, w, t, acc);                                                       \
+    }
+#define DIRECT_HALVES(name)                                                                        \
+    DIRECT(name, direct_halves, &blocks_##name)                                                    \
+    static void few_##name(const struct few_rows *w, const struct few *t,                          \
+                           __m512 acc[MAX_GROUPS]) {                                               \
+        few_halves(&blocks_##name, w, t, acc);                                                     \
     }
 #define DIRECT_LATTICE(name)                                                                       \
     DIRECT(name, direct_lattice, &lattice_##name)                                                  \
@@ -52,18 +68,18 @@ struct format {
 #define DIRECT_CHUNKS(name, bias_shift)                                                            \
     DIRECT(name, direct_chunks, load_##name, sizeof(struct block_##name), bias_shift)
 
-DIRECT(q4_0, direct_halves, &blocks_q4_0)
-DIRECT(q4_1, direct_halves, &blocks_q4_1)
-DIRECT(q5_0, direct_halves, &blocks_q5_0)
-DIRECT(q5_1, direct_halves, &blocks_q5_1)
-DIRECT(q8_0, direct_halves, &blocks_q8_0)
-DIRECT(iq4_nl, direct_halves, &blocks_iq4_nl)
-DIRECT(mxfp4, direct_halves, &blocks_mxfp4)
-DIRECT(q2_k, direct_quads, &quads_q2_k)
-DIRECT(q3_k, direct_quads, &quads_q3_k)
-DIRECT(q4_k, direct_quads, &quads_q4_k)
-DIRECT(q5_k, direct_quads, &quads_q5_k)
-DIRECT(q6_k, direct_quads, &quads_q6_k)
+DIRECT_HALVES(q4_0)
+DIRECT_HALVES(q4_1)
+DIRECT_HALVES(q5_0)
+DIRECT_HALVES(q5_1)
+DIRECT_HALVES(q8_0)
+DIRECT_HALVES(iq4_nl)
+DIRECT_HALVES(mxfp4)
+DIRECT_QUADS(q2_k)
+DIRECT_QUADS(q3_k)
+DIRECT_QUADS(q4_k)
+DIRECT_QUADS(q5_k)
+DIRECT_QUADS(q6_k)
 DIRECT_LATTICE(iq3_s)
 DIRECT_LATTICE(iq3_xxs)
 DIRECT_LATTICE(iq2_s)
@@ -75,28 +91,31 @@ DIRECT_CHUNKS(tq1_0, 0)
 DIRECT_CHUNKS(tq2_0, 0)
 
 static const struct format formats[] = {
-    {QUANT_Q4_0, NONE, 8, direct_q4_0, NULL, load_q4_0, NULL, NULL},
-    {QUANT_Q4_1, NONE, 0, direct_q4_1, NULL, load_q4_1, NULL, NULL},
-    {QUANT_Q5_0, NONE, 16, direct_q5_0, NULL, load_q5_0, NULL, NULL},
-    {QUANT_Q5_1, NONE, 0, direct_q5_1, NULL, load_q5_1, NULL, NULL},
-    {QUANT_Q8_0, NONE, 128, direct_q8_0, NULL, load_q8_0, NULL, NULL},
-    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, NULL, load_iq4_nl, NULL, NULL},
-    {QUANT_MXFP4, NONE, 16, direct_mxfp4, NULL, load_mxfp4, NULL, NULL},
-    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, load_q2_k, NULL, &quads_q2_k, build_q2_k},
-    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, load_q3_k, NULL, &quads_q3_k, build_q3_k},
-    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, load_q4_k, NULL, &quads_q4_k, build_q4_k},
-    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, load_q5_k, NULL, &quads_q5_k, build_q5_k},
-    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, load_q6_k, NULL, &quads_q6_k, build_q6_k},
-    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, load_iq4_xs, NULL, NULL, build_iq4_xs},
-    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, load_iq3_s_signed, NULL, NULL, NULL},
-    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, load_iq3_xxs_signed, NULL, NULL, NULL},
-    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, load_iq2_s_signed, NULL, NULL, NULL},
-    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, load_iq2_xs_signed, NULL, NULL, NULL},
-    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, load_iq2_xxs_signed, NULL, NULL, NULL},
-    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, load_iq1_s, NULL, NULL, NULL},
-    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, load_iq1_m, NULL, NULL, NULL},
-    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, load_tq1_0, NULL, NULL, NULL},
-    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, load_tq2_0, NULL, NULL, NULL},
+    {QUANT_Q4_0, NONE, 8, direct_q4_0, few_q4_0, NULL, load_q4_0, NULL, NULL},
+    {QUANT_Q4_1, NONE, 0, direct_q4_1, few_q4_1, NULL, load_q4_1, NULL, NULL},
+    {QUANT_Q5_0, NONE, 16, direct_q5_0, few_q5_0, NULL, load_q5_0, NULL, NULL},
+    {QUANT_Q5_1, NONE, 0, direct_q5_1, few_q5_1, NULL, load_q5_1, NULL, NULL},
+    {QUANT_Q8_0, NONE, 128, direct_q8_0, few_q8_0, NULL, load_q8_0, NULL, NULL},
+    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, few_iq4_nl, NULL, load_iq4_nl, NULL, NULL},
+    {QUANT_MXFP4, NONE, 16, direct_mxfp4, few_mxfp4, NULL, load_mxfp4, NULL, NULL},
+    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, few_q2_k, load_q2_k, NULL, &quads_q2_k, build_q2_k},
+    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, few_q3_k, load_q3_k, NULL, &quads_q3_k, build_q3_k},
+    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, few_q4_k, load_q4_k, NULL, &quads_q4_k, build_q4_k},
+    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, few_q5_k, load_q5_k, NULL, &quads_q5_k, build_q5_k},
+    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, few_q6_k, load_q6_k, NULL, &quads_q6_k, build_q6_k},
+    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, NULL, load_iq4_xs, NULL, NULL, build_iq4_xs},
+    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, NULL, load_iq3_s_signed, NULL, NULL, NULL},
+    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, NULL, load_iq3_xxs_signed, NULL, NULL,
+     NULL},
+    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, NULL, load_iq2_s_signed, NULL, NULL, NULL},
+    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, NULL, load_iq2_xs_signed, NULL, NULL,
+     NULL},
+    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, NULL, load_iq2_xxs_signed, NULL, NULL,
+     NULL},
+    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, NULL, load_iq1_s, NULL, NULL, NULL},
+    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, NULL, load_iq1_m, NULL, NULL, NULL},
+    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, NULL, load_tq1_0, NULL, NULL, NULL},
+    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, NULL, load_tq2_0, NULL, NULL, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -471,10 +490,11 @@ static void run_panels(struct panel p, const struct act *a, float *y, size_t ldy
 
 /* ---- Quantised products ---------------------------------------------------------------------- */
 
-/* Scratch of the direct way. */
+/* Scratch of the direct ways. */
 struct prepared {
     struct token tokens[MAX_DIRECT];
     struct group_sums sums;
+    struct few few[MAX_PASSES];
 };
 
 /* Hands out aligned pieces of scratch. */
@@ -508,67 +528,134 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
     return t;
 }
 
-static void prepare(const struct quant_type *type, const void *w, const struct act *a,
-                    void *scratch) {
-    prepare_points();
-    if (a->n > MAX_DIRECT) return;
-    prefetch_from(w, PREFETCH);
-    const struct format *f = find_format(type->id);
-    uint8_t *free_bytes = scratch;
-    struct prepared *p = take(&free_bytes, sizeof *p);
-    for (size_t t = 0; t < a->n; t++) p->tokens[t] = prepare_token(f, a, t, &free_bytes);
+static void prepare_tokens(const struct format *f, const struct act *a, struct prepared *p,
+                           uint8_t *scratch) {
     size_t stride = (a->k / a->block + 15) / 16 * 16, n_bytes = GROUP * stride * sizeof(float);
-    struct sums first = {take(&free_bytes, n_bytes), take(&free_bytes, n_bytes),
-                         take(&free_bytes, n_bytes), take(&free_bytes, n_bytes)};
+    for (size_t t = 0; t < a->n; t++) p->tokens[t] = prepare_token(f, a, t, &scratch);
+    struct sums first = {take(&scratch, n_bytes), take(&scratch, n_bytes), take(&scratch, n_bytes),
+                         take(&scratch, n_bytes)};
     p->sums = (struct group_sums){first, stride, first.extra, stride};
 }
 
-static struct sums sums_of_row(const struct group_sums *s, size_t i) {
-    const struct sums *first = &s->first;
-    return (struct sums){first->dot + i * s->stride, first->extra + i * s->stride,
-                         first->d + i * s->stride, first->m + i * s->stride};
+/* Token I of FEW. */
+static void prepare_one_of_few(const struct format *f, const struct act *a, size_t t, size_t i,
+                               const struct few_group *out) {
+    size_t n_blocks = a->k / a->block;
+    const int8_t *q = a->q + t * a->k;
+    const int16_t *bsum = a->bsum + t * (a->k / QUANT_GROUP);
+    for (size_t b = 0; b < n_blocks; b++, q += a->block, bsum += a->block / QUANT_GROUP) {
+        size_t at = b * FEW + i;
+        out->d[at] = a->d[t * n_blocks + b];
+        if (!f->quads) {
+            memcpy(out->q + at * 32, q, 32);
+            out->sum[at] = (f->bias ? f->bias : 1) * (bsum[0] + bsum[1]);
+        } else {
+            prepare_q(q, 256, order_of_few(f->quads), out->q + at * 256);
+            if (f->quads->group == 16)
+                memcpy(out->bsum + at * 16, bsum, 32);
+            else
+                _mm_storeu_si128((void *)(out->bsum + at * 8), sums_of_32(bsum));
+        }
+    }
 }
 
-static void matmul_direct(const struct format *f, bool has_min, const uint8_t *w, size_t row_bytes,
-                          size_t n_rows, const struct act *a, float *y, size_t ldy,
-                          const struct prepared *p) {
-    size_t n_blocks = a->k / a->block;
-    for (size_t r = 0; r < n_rows; r += GROUP) {
-        size_t n = n_rows - r < GROUP ? n_rows - r : GROUP;
-        for (size_t t = 0; t < a->n; t++) {
-            const struct token *token = &p->tokens[t];
-            for (size_t i = 0; i < n; i++) {
-                struct sums of_row = sums_of_row(&p->sums, i);
-                f->direct(w + (r + i) * row_bytes, n_blocks, token, &of_row);
-            }
-            const uint8_t *next = w + (r + n) * row_bytes;
-            struct group_sums s = p->sums;
-            if (has_min && f->load_pair) {
-                s.extra = token->sum;
-                s.extra_stride = 0;
-            }
-            _mm512_mask_storeu_ps(y + t * ldy + r, first_lanes(n),
-                                  sum_up(&s, token->d, n_blocks, has_min, next));
+static void prepare_few(const struct format *f, const struct act *a, struct few few[MAX_PASSES],
+                        uint8_t *scratch) {
+    size_t n_bytes = FEW * a->k;
+    for (size_t t = 0; t < a->n; t++) {
+        size_t i = t % FEW, i_group = t % MAX_FEW / FEW;
+        struct few *of = &few[t / MAX_FEW];
+        struct few_group *g = &of->group[i_group];
+        if (i == 0) {
+            uint8_t *begin = scratch;
+            g->q = take(&scratch, n_bytes);
+            g->bsum = take(&scratch, n_bytes / QUANT_GROUP * sizeof *g->bsum);
+            g->sum = take(&scratch, n_bytes / 32 * sizeof *g->sum);
+            g->d = take(&scratch, n_bytes / a->block * sizeof *g->d);
+            memset(begin, 0, (size_t)(scratch - begin));
         }
+        prepare_one_of_few(f, a, t, i, g);
+        of->n = t % MAX_FEW + 1;
+    }
+}
+
+static bool goes_few(const struct format *f, const struct act *a) {
+    size_t n_passes = f->quads && f->quads->group == 16 ? 1 : MAX_PASSES; // where strips are better
+    return f->few && a->n > 1 && a->n <= n_passes * MAX_FEW;
+}
+
+static void prepare(const struct quant_type *type, const void *w, const struct act *a,
+                    void *scratch) {
+    prepare_points();
+    const struct format *f = find_format(type->id);
+    uint8_t *free_bytes = scratch;
+    struct prepared *p = take(&free_bytes, sizeof *p);
+    if (goes_few(f, a))
+        prepare_few(f, a, p->few, free_bytes);
+    else if (a->n <= MAX_DIRECT)
+        prepare_tokens(f, a, p, free_bytes);
+    else
+        return;
+    prefetch_from(w, PREFETCH);
+}
+
+/* The rows of a panel, at most GROUP. */
+static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t ldy,
+                        const struct prepared *p) {
+    const struct sums *first = &p->sums.first;
+    const uint8_t *next = w->w + w->n_rows * w->row_bytes;
+    for (size_t t = 0; t < n_tokens; t++) {
+        const struct token *token = &p->tokens[t];
+        for (size_t i = 0; i < w->n_rows; i++) {
+            size_t at = i * p->sums.stride;
+            struct sums of_row = {first->dot + at, first->extra + at, first->d + at, first->m + at};
+            w->f->direct(w->w + i * w->row_bytes, w->n_blocks, token, &of_row);
+        }
+        struct group_sums s = p->sums;
+        if (w->type->has_min && w->f->load_pair) {
+            s.extra = token->sum;
+            s.extra_stride = 0;
+        }
+        _mm512_mask_storeu_ps(y + t * ldy, first_lanes(w->n_rows),
+                              sum_up(&s, token->d, w->n_blocks, w->type->has_min, next));
+    }
+}
+
+/* The rows of a panel, at most FEW_ROWS. */
+static void rows_few(const struct panel *w, size_t n_tokens, float *y, size_t ldy,
+                     const struct few few[MAX_PASSES]) {
+    const struct few_rows rows = {w->w, w->row_bytes, w->n_rows, w->n_blocks};
+    for (size_t first = 0; first < n_tokens; first += MAX_FEW, few++) {
+        __m512 acc[MAX_GROUPS] = {0};
+        float sum[MAX_GROUPS][FEW_ROWS][FEW];
+        w->f->few(&rows, few, acc);
+        memcpy(sum, acc, sizeof sum);
+        for (size_t t = 0; t < few->n; t++, y += ldy)
+            for (size_t i = 0; i < w->n_rows; i++) y[i] = sum[t / FEW][i][t % FEW];
     }
 }
 
 static void matmul(const struct quant_type *type, const void *w, size_t n_rows, const struct act *a,
                    float *y, size_t ldy, void *scratch) {
     const struct format *f = find_format(type->id);
+    const struct prepared *prepared = scratch;
+    bool few = goes_few(f, a), direct = !few && a->n <= MAX_DIRECT;
     size_t row_bytes = quant_row_bytes(type, a->k);
-    if (a->n <= MAX_DIRECT) {
-        matmul_direct(f, type->has_min, w, row_bytes, n_rows, a, y, ldy, scratch);
-        return;
-    }
-    for (size_t r = 0; r < n_rows; r += MAX_STRIPS * STRIP) {
+    size_t height = few ? FEW_ROWS : direct ? GROUP : MAX_STRIPS * STRIP;
+    for (size_t r = 0; r < n_rows; r += height) {
         size_t left = n_rows - r;
         struct panel p = {.f = f,
                           .type = type,
                           .w = (const uint8_t *)w + r * row_bytes,
                           .row_bytes = row_bytes,
-                          .n_rows = left < MAX_STRIPS * STRIP ? left : MAX_STRIPS * STRIP};
-        run_panels(p, a, y + r, ldy, scratch);
+                          .n_rows = left < height ? left : height,
+                          .n_blocks = a->k / a->block};
+        if (few)
+            rows_few(&p, a->n, y + r, ldy, prepared->few);
+        else if (direct)
+            rows_direct(&p, a->n, y + r, ldy, prepared);
+        else
+            run_panels(p, a, y + r, ldy, scratch);
     }
 }
 

@@ -1,0 +1,245 @@
+/* Products of 2 to 8 tokens at a time straight from the file's blocks, for AVX-512 with VNNI; part
+ * of avx512.c.
+ *
+ * What a few sequences and drafted tokens need. As in strips, a block is unpacked once for all
+ * tokens; but rows are not turned into lanes, which with so few tokens takes longer than their
+ * products. Instead FEW_ROWS rows are read side by side, and what a block of each gives for FEW
+ * tokens ends up in one register: a lane for each row, an element of it for each token. */
+#ifndef OCTET_KERNELS_AVX512_FEW_H
+#define OCTET_KERNELS_AVX512_FEW_H
+
+#include "kernels/avx512_direct.h"
+
+enum { FEW = 4, FEW_ROWS = 4, MAX_GROUPS = 2, MAX_FEW = MAX_GROUPS * FEW };
+
+/* Tokens in groups of FEW, the last filled up with zeros. */
+struct few {
+    size_t n; // tokens
+    struct few_group {
+        int8_t *q;     // (n_blocks, FEW, block)
+        int16_t *bsum; // (n_blocks, FEW, 8 or 16) K-quants: of as many as share a sub-scale
+        int32_t *sum;  // (n_blocks, FEW) blocks of 32: sums, times the bias of codes that have one
+        float *d;      // (n_blocks, FEW)
+    } group[MAX_GROUPS];
+};
+
+struct few_rows {
+    const uint8_t *w;
+    size_t row_bytes, n_rows, n_blocks; // n_rows <= FEW_ROWS
+};
+
+/* Products, a register for each group of tokens. */
+typedef void few_fn(const struct few_rows *w, const struct few *t, __m512 acc[MAX_GROUPS]);
+
+/* Groups and the tokens of the last; constants wherever products are inlined. */
+struct few_shape {
+    size_t n_groups, n_last;
+};
+
+INLINE size_t tokens_of(struct few_shape n, size_t g) {
+    return g + 1 < n.n_groups ? FEW : n.n_last;
+}
+
+/* The sum of all lanes of A in the lower half, that of B in the upper one, not yet of two lanes. */
+INLINE __m512i fold_lanes(__m512i a, __m512i b) {
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x44), _mm512_shuffle_i32x4(a, b, 0xee));
+}
+
+/* The sums of all lanes of A, B, C, D, a lane for each, from those fold_lanes gave. */
+INLINE __m512i fold_again(__m512i ab, __m512i cd) {
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88), _mm512_shuffle_i32x4(ab, cd, 0xdd));
+}
+
+/* A number for each of the rows, to all elements of its lane. */
+INLINE __m512 to_lanes(__m128 v) {
+    const __m512i rows = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    return _mm512_permutexvar_ps(rows, _mm512_castps128_ps512(v));
+}
+
+INLINE __m512i to_all_lanes(const void *p) { return _mm512_broadcast_i32x4(load_128(p)); }
+
+INLINE __m512 add_block(__m512 acc, __m512i sums, __m512 d, const float *da, bool minus) {
+    __m512 scale = _mm512_mul_ps(d, _mm512_broadcast_f32x4(_mm_load_ps(da)));
+    __m512 of = _mm512_cvtepi32_ps(sums);
+    return minus ? _mm512_fnmadd_ps(of, scale, acc) : _mm512_fmadd_ps(of, scale, acc);
+}
+
+/* ---- Blocks of 256 with sub-scales of 8 bits ------------------------------------------------- */
+
+/* The order that codes are brought into where 32 share a sub-scale: the halves of a group in the
+ * same lane of two registers, so that they are summed up before they are scaled. */
+static const uint8_t order_few[16] = {0, 4, 2, 6, 1, 5, 3, 7, 8, 12, 10, 14, 9, 13, 11, 15};
+
+static const uint8_t *order_of_few(const struct quad_format *f) {
+    return f->group == 32 ? order_few : f->order;
+}
+
+/* What a block is multiplied with. Sub-scales are int16, those of a lane of one register of codes,
+ * or where they are of 32, of two registers. */
+struct unpacked {
+    __m512i code[4], scale[4];
+};
+
+INLINE void unpack_block(const struct quad_format *f, const uint8_t *block, __m512i scales,
+                         struct unpacked *out) {
+    const uint8_t *order = order_of_few(f);
+    f->load_codes(block, out->code);
+    if (f->group == 32) UNROLL
+    for (size_t j = 0; j < 4; j += 2) {
+        __m512i a = out->code[j], b = out->code[j + 1];
+        out->code[j] = _mm512_shuffle_i32x4(a, b, 0x88);
+        out->code[j + 1] = _mm512_shuffle_i32x4(a, b, 0xdd);
+    }
+    UNROLL
+    for (size_t j = 0; j < 4; j += f->group / 16)
+        out->scale[j] = sub_scales(f, scales, order + 4 * j, order + 4 * j);
+}
+
+/* The sums of scale * code * q over one block for N tokens, as element T of all lanes. */
+INLINE __m512i dot_few(const struct unpacked *u, size_t step, const int8_t *q, size_t n) {
+    __m512 pair[2] = {0}; // in each lane, two of a token's and two of the next one's
+    UNROLL
+    for (size_t t = 0; t < n; t += 2, q += 512) {
+        __m512i sum = _mm512_setzero_si512();
+        UNROLL
+        for (size_t j = 0; j < 4; j += step) {
+            __m512i a = _mm512_setzero_si512(), b = a;
+            UNROLL
+            for (size_t i = j; i < j + step; i++) {
+                a = _mm512_dpbusd_epi32(a, u->code[i], _mm512_loadu_si512(q + i * ZMM_BYTES));
+                b = _mm512_dpbusd_epi32(b, u->code[i], _mm512_loadu_si512(q + 256 + i * ZMM_BYTES));
+            }
+            sum = _mm512_dpwssd_epi32(sum, _mm512_packs_epi32(a, b), u->scale[j]);
+        }
+        pair[t / 2] = _mm512_castsi512_ps(sum);
+    }
+    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(pair[0], pair[1], 0x88)),
+                            _mm512_castps_si512(_mm512_shuffle_ps(pair[0], pair[1], 0xdd)));
+}
+
+/* Sums of factor * bsum over one block, FACTOR having a lane for each row. */
+INLINE __m512i group_sums_few(const struct quad_format *f, __m512i factor, const int16_t *bsum,
+                              size_t n) {
+    __m512i of[2], sum[FEW] = {0};
+    split_factor(f, factor, of);
+    UNROLL
+    for (size_t t = 0; t < n; t++, bsum += 256 / f->group) {
+        sum[t] = _mm512_madd_epi16(of[0], to_all_lanes(bsum));
+        if (f->group == 16) sum[t] = _mm512_dpwssd_epi32(sum[t], of[1], to_all_lanes(bsum + 8));
+    }
+    return sum_in_lanes(sum[0], sum[1], sum[2], sum[3]);
+}
+
+/* Row I of the four: DOT[g] as dot_few gives it. */
+INLINE void dot_row(const struct quad_format *f, const struct few_rows *w, const uint8_t *block,
+                    __m512i scales, size_t i, size_t b, const struct few *t, struct few_shape n,
+                    __m512i dot[MAX_GROUPS]) {
+    const uint8_t *of_row = block + (i < w->n_rows ? i : w->n_rows - 1) * w->row_bytes;
+    __m512i lane = _mm512_set_epi64(1, 0, 1, 0, 1, 0, 1, 0);
+    lane = _mm512_add_epi64(lane, _mm512_set1_epi64(2 * (int)i));
+    struct unpacked u;
+    prefetch_from(of_row + FEW_ROWS * w->row_bytes, f->block_bytes);
+    unpack_block(f, of_row, _mm512_permutexvar_epi64(lane, scales), &u);
+    UNROLL
+    for (size_t g = 0; g < n.n_groups; g++) {
+        const int8_t *q = t->group[g].q + b * 256 * FEW;
+        __asm__ volatile(
+            ""
+            : "+r"(q)); // there are no registers to keep for the next row what it points to
+        dot[g] = dot_few(&u, f->group / 16, q, tokens_of(n, g));
+    }
+}
+
+INLINE void few_quads_of(const struct quad_format *f, const struct few_rows *w, const struct few *t,
+                         struct few_shape n, __m512 acc[MAX_GROUPS]) {
+    for (size_t b = 0; b < w->n_blocks; b++) {
+        const uint8_t *block = w->w + b * f->block_bytes;
+        __m512i folded[2][MAX_GROUPS];
+        struct quad quad;
+        f->load_quad(block, w->row_bytes, w->n_rows, &quad);
+        UNROLL
+        for (size_t i = 0; i < FEW_ROWS; i += 2) {
+            __m512i dot[2][MAX_GROUPS];
+            dot_row(f, w, block, quad.scale, i, b, t, n, dot[0]);
+            dot_row(f, w, block, quad.scale, i + 1, b, t, n, dot[1]);
+            UNROLL
+            for (size_t g = 0; g < n.n_groups; g++)
+                folded[i / 2][g] = fold_lanes(dot[0][g], dot[1][g]);
+        }
+        __m512 d = to_lanes(quad.d), m = f->has_min ? to_lanes(quad.dmin) : d;
+        UNROLL
+        for (size_t g = 0; g < n.n_groups; g++) {
+            const struct few_group *of = &t->group[g];
+            const float *da = of->d + b * FEW;
+            __m512i dots = fold_again(folded[0][g], folded[1][g]);
+            __m512i groups = group_sums_few(f, f->has_min ? quad.min : quad.scale,
+                                            of->bsum + b * FEW * 256 / f->group, tokens_of(n, g));
+            if (!f->has_min)
+                dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->bias_shift));
+            acc[g] = add_block(acc[g], dots, d, da, false);
+            if (f->has_min) acc[g] = add_block(acc[g], groups, m, da, true);
+        }
+    }
+}
+
+INLINE void few_quads(const struct quad_format *f, const struct few_rows *w, const struct few *t,
+                      __m512 acc[MAX_GROUPS]) {
+    if (t->n > 6)
+        few_quads_of(f, w, t, (struct few_shape){2, 4}, acc);
+    else if (t->n > 4)
+        few_quads_of(f, w, t, (struct few_shape){2, 2}, acc);
+    else if (t->n > 2)
+        few_quads_of(f, w, t, (struct few_shape){1, 4}, acc);
+    else
+        few_quads_of(f, w, t, (struct few_shape){1, 2}, acc);
+}
+
+/* ---- Blocks of 32 ---------------------------------------------------------------------------- */
+
+INLINE __m512 scale_of_rows(const struct halves_format *f, struct four p) {
+    return to_lanes(f->e8 ? powers_of_four(p) : _mm_cvtph_ps(halves_of_four(p, 0)));
+}
+
+INLINE void few_halves_of(const struct halves_format *f, const struct few_rows *w,
+                          const struct few *t, struct few_shape n, __m512 acc[MAX_GROUPS]) {
+    for (size_t b = 0; b < w->n_blocks; b++) {
+        struct four p = {w->w + b * f->block_bytes, w->row_bytes, w->n_rows, false};
+        __m512i first, second;
+        if (b % 2 == 0)
+            for (size_t i = 0; i < FEW_ROWS; i++)
+                prefetch_from(p.block + (FEW_ROWS + i) * p.step, 2 * f->block_bytes);
+        f->load(p, &first, &second);
+        __m512 d = scale_of_rows(f, p), m = d;
+        if (f->has_min) m = to_lanes(_mm_cvtph_ps(halves_of_four(p, 2)));
+        UNROLL
+        for (size_t g = 0; g < n.n_groups; g++) {
+            const struct few_group *of = &t->group[g];
+            const int8_t *q = of->q + b * 32 * FEW;
+            __m512i dot[FEW] = {0}, sums = to_all_lanes(of->sum + b * FEW);
+            const size_t n_tokens = tokens_of(n, g);
+            UNROLL
+            for (size_t i = 0; i < n_tokens; i++) {
+                dot[i] = _mm512_dpbusd_epi32(dot[i], first, to_all_lanes(q + 32 * i));
+                dot[i] = _mm512_dpbusd_epi32(dot[i], second, to_all_lanes(q + 32 * i + 16));
+            }
+            __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]);
+            if (!f->has_min) dots = _mm512_sub_epi32(dots, sums);
+            acc[g] = add_block(acc[g], dots, d, of->d + b * FEW, false);
+            if (f->has_min) acc[g] = add_block(acc[g], sums, m, of->d + b * FEW, false);
+        }
+    }
+}
+
+INLINE void few_halves(const struct halves_format *f, const struct few_rows *w, const struct few *t,
+                       __m512 acc[MAX_GROUPS]) {
+    if (t->n > 6)
+        few_halves_of(f, w, t, (struct few_shape){2, 4}, acc);
+    else if (t->n > 4)
+        few_halves_of(f, w, t, (struct few_shape){2, 2}, acc);
+    else if (t->n > 2)
+        few_halves_of(f, w, t, (struct few_shape){1, 4}, acc);
+    else
+        few_halves_of(f, w, t, (struct few_shape){1, 2}, acc);
+}
+
+#endif
