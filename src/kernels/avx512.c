@@ -3,6 +3,7 @@
 #include "kernels/avx512_float.h"
 #include "kernels/avx512_matmul.h"
 #include "kernels/kv_expand.h"
+#include "kernels/kv_fetch.h"
 
 /* ---- Sums and functions ---------------------------------------------------------------------- */
 
@@ -188,7 +189,7 @@ INLINE float weigh(const struct attend *a, size_t i, const __m512 s[KEY_REGISTER
 /* Elements from FIRST of the outputs, N_Z registers of them, the last one only where M is. */
 INLINE void sum_values(const struct attend *a, size_t i, size_t n, const void *v, bool f32,
                        size_t lo, size_t hi, size_t first, size_t n_z, __mmask16 m,
-                       const float *correction) {
+                       const float *correction, const struct kv_fetch *fetch) {
     __m512 o[MAX_QUERIES][4];
     UNROLL
     for (size_t q = 0; q < n; q++) UNROLL
@@ -198,6 +199,7 @@ INLINE void sum_values(const struct attend *a, size_t i, size_t n, const void *v
             _mm512_set1_ps(correction[q]));
     for (size_t j = lo; j < hi; j++) {
         __m512 value[4];
+        kv_fetch_part(fetch, fetch->next, (first * KV_BLOCK + j * 4 * LANES) * 2, 128);
         UNROLL
         for (size_t z = 0; z < n_z; z++)
             value[z] = load_kv(v, f32, j * a->head_dim + first + z * LANES, m);
@@ -221,8 +223,10 @@ INLINE void attend_queries(const struct attend *a, size_t i, size_t n, const voi
     UNROLL
     for (size_t q = 0; q < n; q++) UNROLL
     for (size_t z = 0; z < KEY_REGISTERS; z++) s[q][z] = _mm512_setzero_ps();
+    const struct kv_fetch fetch = kv_fetch_for(a, i, v, f32);
     for (size_t d = 0; d < a->head_dim; d++) {
         __m512 key[KEY_REGISTERS];
+        kv_fetch_part(&fetch, fetch.values, d * KV_BLOCK * 2, 128);
         UNROLL
         for (size_t z = 0; z < KEY_REGISTERS; z++)
             key[z] = load_kv(k_t, f32, d * KV_BLOCK + z * LANES, 0xffff);
@@ -240,9 +244,9 @@ INLINE void attend_queries(const struct attend *a, size_t i, size_t n, const voi
     for (size_t q = 0; q < n; q++) correction[q] = weigh(a, i + q, s[q], visible);
     size_t d = 0;
     for (; d + 4 * LANES <= a->head_dim; d += 4 * LANES)
-        sum_values(a, i, n, v, f32, lo, hi, d, 4, 0xffff, correction);
+        sum_values(a, i, n, v, f32, lo, hi, d, 4, 0xffff, correction, &fetch);
     for (; d < a->head_dim; d += LANES)
-        sum_values(a, i, n, v, f32, lo, hi, d, 1, first_lanes(a->head_dim - d), correction);
+        sum_values(a, i, n, v, f32, lo, hi, d, 1, first_lanes(a->head_dim - d), correction, &fetch);
 }
 
 INLINE void attend_all(const struct attend *a, const void *k_t, const void *v, bool f32,

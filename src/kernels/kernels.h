@@ -47,6 +47,8 @@ struct attend {
     float *m, *l;    // (n) running maximum (starts -INFINITY) and sum of weights (starts 0)
     float *o;        // (n, head_dim) running weighted sum of values (starts 0)
     float *scores;   // (n, KV_BLOCK) scratch
+    // Memory of the block that will be folded in after this one, to be fetched meanwhile; or NULL.
+    const void *next;
 };
 
 struct kernels {

@@ -5,6 +5,7 @@
 
 #include "kernels/kernels.h"
 #include "kernels/kv_expand.h"
+#include "kernels/kv_fetch.h"
 #include "kernels/neon_matmul.h"
 
 enum { LANES = 16 };
@@ -155,15 +156,9 @@ static void matmul_float(const struct quant_type *type, const void *w, size_t n_
                          const float *x, size_t n, size_t k, float *y, size_t ldy, void *scratch) {
     (void)scratch;
     switch (type->id) {
-    case QUANT_F32:
-        float_rows(QUANT_F32, w, n_rows, x, n, k, y, ldy);
-        break;
-    case QUANT_F16:
-        float_rows(QUANT_F16, w, n_rows, x, n, k, y, ldy);
-        break;
-    default:
-        float_rows(QUANT_BF16, w, n_rows, x, n, k, y, ldy);
-        break;
+    case QUANT_F32: float_rows(QUANT_F32, w, n_rows, x, n, k, y, ldy); break;
+    case QUANT_F16: float_rows(QUANT_F16, w, n_rows, x, n, k, y, ldy); break;
+    default: float_rows(QUANT_BF16, w, n_rows, x, n, k, y, ldy); break;
     }
 }
 
@@ -280,19 +275,21 @@ INLINE float32x4_t load_kv(const void *p, bool f32, size_t i) {
 /* Scores of queries i..i+n-1 with all keys whose group of 4 * WIDE keys touches lo..hi-1. Those of
  * invisible keys may come out as anything: each key has its own lane. */
 INLINE void attend_scores(const struct attend *a, size_t i, size_t n, const void *k_t, bool f32,
-                          size_t lo, size_t hi, size_t wide) {
+                          size_t lo, size_t hi, size_t wide, const struct kv_fetch *fetch) {
     const float *q = a->q + i * a->head_dim;
     size_t step = wide * WIDTH;
     for (size_t j = lo / step * step; j < hi; j += step) {
         float32x4_t s[ATTEND_QUERIES][16];
         for (size_t t = 0; t < n; t++)
             for (size_t v = 0; v < wide; v++) s[t][v] = vdupq_n_f32(0);
-        for (size_t d = 0; d < a->head_dim; d++)
+        for (size_t d = 0; d < a->head_dim; d++) {
+            kv_fetch_part(fetch, fetch->values, (j / step * a->head_dim + d) * 64, 64);
             for (size_t v = 0; v < wide; v++) {
                 float32x4_t k = load_kv(k_t, f32, d * KV_BLOCK + j + v * WIDTH);
                 for (size_t t = 0; t < n; t++)
                     s[t][v] = vfmaq_f32(s[t][v], k, vdupq_n_f32(q[t * a->head_dim + d]));
             }
+        }
         for (size_t t = 0; t < n; t++)
             for (size_t v = 0; v < wide; v++)
                 vst1q_f32(a->scores + (i + t) * KV_BLOCK + j + v * WIDTH, s[t][v]);
@@ -338,19 +335,22 @@ static float attend_softmax(const struct attend *a, size_t i, size_t lo, size_t 
 
 /* Values d..d+4*wide-1 of queries i..i+n-1. */
 INLINE void attend_values(const struct attend *a, size_t i, size_t n, const void *values, bool f32,
-                          size_t lo, size_t hi, const float *correction, size_t d, size_t wide) {
+                          size_t lo, size_t hi, const float *correction, size_t d, size_t wide,
+                          const struct kv_fetch *fetch) {
     float *o = a->o + i * a->head_dim + d;
     const float *p = a->scores + i * KV_BLOCK;
     float32x4_t sum[ATTEND_QUERIES][16];
     for (size_t t = 0; t < n; t++)
         for (size_t v = 0; v < wide; v++)
             sum[t][v] = vmulq_n_f32(vld1q_f32(o + t * a->head_dim + v * WIDTH), correction[t]);
-    for (size_t j = lo; j < hi; j++)
+    for (size_t j = lo; j < hi; j++) {
+        kv_fetch_part(fetch, fetch->next, (d / (wide * WIDTH) * KV_BLOCK + j) * 64, 64);
         for (size_t v = 0; v < wide; v++) {
             float32x4_t x = load_kv(values, f32, j * a->head_dim + d + v * WIDTH);
             for (size_t t = 0; t < n; t++)
                 sum[t][v] = vfmaq_f32(sum[t][v], x, vdupq_n_f32(p[t * KV_BLOCK + j]));
         }
+    }
     for (size_t t = 0; t < n; t++)
         for (size_t v = 0; v < wide; v++) vst1q_f32(o + t * a->head_dim + v * WIDTH, sum[t][v]);
 }
@@ -372,14 +372,15 @@ INLINE void attend_queries(const struct attend *a, size_t i, size_t n, const voi
                            const void *values, bool f32, size_t lo, size_t hi) {
     float correction[ATTEND_QUERIES];
     size_t wide = n == 1 ? 16 : 4, d = 0;
-    attend_scores(a, i, n, k_t, f32, lo, hi, wide);
+    const struct kv_fetch fetch = kv_fetch_for(a, i, values, f32);
+    attend_scores(a, i, n, k_t, f32, lo, hi, wide, &fetch);
     for (size_t t = 0; t < n; t++) correction[t] = attend_softmax(a, i + t, lo, hi);
     for (; d + wide * WIDTH <= a->head_dim; d += wide * WIDTH)
-        attend_values(a, i, n, values, f32, lo, hi, correction, d, wide);
+        attend_values(a, i, n, values, f32, lo, hi, correction, d, wide, &fetch);
     for (; d + 4 * WIDTH <= a->head_dim; d += 4 * WIDTH)
-        attend_values(a, i, n, values, f32, lo, hi, correction, d, 4);
+        attend_values(a, i, n, values, f32, lo, hi, correction, d, 4, &fetch);
     for (; d + WIDTH <= a->head_dim; d += WIDTH)
-        attend_values(a, i, n, values, f32, lo, hi, correction, d, 1);
+        attend_values(a, i, n, values, f32, lo, hi, correction, d, 1, &fetch);
     for (; d < a->head_dim; d++)
         for (size_t t = 0; t < n; t++)
             attend_value(a, i + t, values, f32, lo, hi, correction[t], d);

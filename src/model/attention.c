@@ -84,6 +84,13 @@ static bool visible(const struct tile *tile, size_t group, size_t block, int32_t
     return any;
 }
 
+/* What a thread is likely to read after BLOCK of FIRST..LAST: tasks go through the heads. */
+static const void *next_block(const struct kv *kv, size_t layer, size_t head, size_t block,
+                              size_t first, size_t last) {
+    if (block < last) return kv_block(kv, layer, head, block + 1);
+    return head + 1 < kv->n_kv_heads ? kv_block(kv, layer, head + 1, first) : NULL;
+}
+
 static void attention_task(void *arg, size_t i_task, int i_thread) {
     const struct attention_job *job = arg;
     struct step *s = job->s;
@@ -109,11 +116,13 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
     memset(o, 0, n * head_dim * sizeof *o);
     memset(sum, 0, n * sizeof *sum);
 
-    struct attend a = {n, head_dim, q, max, sum, o, scores};
+    struct attend a = {n, head_dim, q, max, sum, o, scores, NULL};
     bool f32 = kv->type != OCTET_KV_F16;
+    size_t first = kv_first_visible(kv, tile.pos) / KV_BLOCK;
     size_t last = (tile.pos + tile.n_rows - 1) / KV_BLOCK;
-    for (size_t block = kv_first_visible(kv, tile.pos) / KV_BLOCK; block <= last; block++) {
+    for (size_t block = first; block <= last; block++) {
         if (!visible(&tile, group, block, lo, hi)) continue;
+        a.next = next_block(kv, job->layer, tile.kv_head, block, first, last);
         const uint8_t *k_t = kv_load(kv, s->kernels, job->layer, tile.kv_head, block, expanded);
         s->kernels->attend(&a, k_t, k_t + head_dim * KV_BLOCK * (f32 ? 4 : 2), f32, lo, hi);
     }
