@@ -130,6 +130,7 @@ struct octet_model_info {
     uint64_t decode_bytes;       // weight bytes read to compute one token
     uint64_t expert_bytes;       // weight bytes of all experts of all layers
     uint64_t decode_macs;        // multiply-adds of one token with weights, attention not counted
+    uint64_t last_layer_macs;    // of those, what only tokens whose logits are wanted take
     uint64_t kv_bytes_per_token; // with an f16 cache
 };
 

@@ -53,12 +53,13 @@ struct bench_figures bench_figures(const struct bench *bench, const struct bench
     const struct octet_model_info *const info = &bench->info;
     struct bench_figures f = {.macs = (double)info->decode_macs};
     if (test->kind == BENCH_PREFILL) {
-        // At least: the weights once per chunk. Logits are computed for the last token only.
+        // At least: the weights once per chunk. The last token alone goes to its end.
         const int32_t set = bench->session_args.prefill_chunk, chunk = set > 0 ? set : 512;
         const int32_t n_chunks = (test->steps + chunk - 1) / chunk;
         const double n = (double)test->steps, rows = fmin(n, (double)chunk);
         f.weight_bytes = step_bytes(info, rows) * n_chunks / n;
-        f.macs -= (double)info->d_model * (double)info->n_vocab * (1 - 1 / n);
+        const double output = (double)info->d_model * (double)info->n_vocab;
+        f.macs -= (output + (double)info->last_layer_macs) * (1 - 1 / n);
     } else {
         f.weight_bytes = step_bytes(info, (double)test->n_sequences) / (double)test->n_sequences;
         f.kv_bytes = kv_bytes(bench, test);

@@ -135,6 +135,7 @@ void octet_model_get_info(const struct octet_model *model, struct octet_model_in
         .decode_bytes = model->m.decode_bytes,
         .expert_bytes = model->m.expert_bytes,
         .decode_macs = model->m.decode_macs,
+        .last_layer_macs = model->m.last_layer_macs,
         .kv_bytes_per_token = 4 * s->n_layers * s->n_kv_heads * s->head_dim,
     };
     for (size_t i = 0; i < model->file->n_parts; i++)

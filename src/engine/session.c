@@ -124,8 +124,7 @@ enum octet_status octet_memory_plan(const struct octet_model *model,
     struct step step;
     size_t n_bytes = step_layout(&step, &model->m, s.chunk, pool_n_threads(model->pool), NULL);
     if (n_bytes == SIZE_MAX) status = octet_fail_memory(err, "activations", n_bytes);
-    for (size_t i = 0; i < model->file->n_parts; i++)
-        out->weights += model->file->parts[i].n_bytes;
+    for (size_t i = 0; i < model->file->n_parts; i++) out->weights += model->file->parts[i].n_bytes;
     out->weights -= weights_rows_only(&model->m.w);
     out->kv = octet_session_kv_bytes(&s);
     // Logits: of the step and of the session.
@@ -251,6 +250,12 @@ static size_t plan_step(struct journey *journeys, size_t n_journeys, size_t max_
     return n_rows;
 }
 
+/* Rows of the step whose logits are wanted: the last ones. */
+static size_t n_wanted_rows(const struct journey *j) {
+    size_t end = j->from + j->n, first = first_wanted(&j->want);
+    return j->n == 0 || end <= first ? 0 : end - (first > j->from ? first : j->from);
+}
+
 /* Runs the planned rows through the model; x of every row is in the step's workspace afterwards. */
 static enum octet_status run_step(struct octet_model *model, struct journey *journeys,
                                   size_t n_journeys, size_t n_rows, struct octet_err *err) {
@@ -265,7 +270,7 @@ static enum octet_status run_step(struct octet_model *model, struct journey *jou
         if (j->n == 0) continue;
         if (!kv_prepare(&j->session->kv, j->from, j->n))
             status = octet_fail_memory(err, "KV cache", j->session->kv.page_bytes);
-        seqs[n_seqs++] = (struct step_seq){&j->session->kv, row, j->n, j->from};
+        seqs[n_seqs++] = (struct step_seq){&j->session->kv, row, j->n, j->from, n_wanted_rows(j)};
         memcpy(tokens + row, j->want.tokens + j->from, j->n * sizeof *tokens);
         row += j->n;
     }
@@ -299,12 +304,6 @@ static enum octet_status advance(struct journey *j, struct octet_err *err) {
     return OCTET_OK;
 }
 
-/* Rows of the step just run whose logits are wanted: the last ones. */
-static size_t n_wanted_rows(const struct journey *j) {
-    size_t end = j->from + j->n, first = first_wanted(&j->want);
-    return j->n == 0 || end <= first ? 0 : end - (first > j->from ? first : j->from);
-}
-
 /* The session gets ROWS of logits. One that is not finite ends them: it is an error where it is the
  * first, since the caller may have no use for the others. */
 static enum octet_status keep_logits(struct journey *j, const float *logits, size_t rows,
@@ -327,15 +326,9 @@ static enum octet_status keep_logits(struct journey *j, const float *logits, siz
 static enum octet_status hand_out_logits(struct octet_model *model, struct journey *journeys,
                                          size_t n_journeys, struct octet_err *err) {
     struct step *step = &model->step;
-    size_t d = model->m.shape.d_model, n_vocab = model->m.shape.n_vocab, n = 0, end = 0;
-    for (size_t i = 0; i < n_journeys; i++) {
-        size_t rows = n_wanted_rows(&journeys[i]);
-        end += journeys[i].n;
-        memmove(step->x + n * d, step->x + (end - rows) * d, rows * d * sizeof(float));
-        n += rows;
-    }
-    if (n == 0) return OCTET_OK;
-    step_logits(&model->m, step, step->x, n, model->logits);
+    size_t n_vocab = model->m.shape.n_vocab;
+    if (step->n == 0) return OCTET_OK;
+    step_logits(&model->m, step, step->x, step->n, model->logits);
     const float *logits = model->logits;
     for (size_t i = 0; i < n_journeys; i++) {
         size_t rows = n_wanted_rows(&journeys[i]);
@@ -458,8 +451,8 @@ static enum octet_status tell_states(struct octet_model *model, const struct jou
 static enum octet_status travel_told(struct octet_session *session, const struct octet_span *want,
                                      const struct listener *to, struct octet_err *err) {
     struct octet_model *model = session->model;
-    struct journey j = {
-        .session = session, .want = *want, .total = want->n - session->held.n};
+    struct journey j = {.session = session, .want = *want, .total = want->n - session->held.n};
+    j.want.n_logits = want->n;
     enum octet_status status = OCTET_OK;
     pthread_mutex_lock(&model->lock);
     while (status == OCTET_OK && session->held.n < want->n) {
@@ -508,7 +501,9 @@ const float *octet_session_logits_at(const struct octet_session *session, size_t
     return session->logits + (position - session->logits_from) * session->model->m.shape.n_vocab;
 }
 
-struct octet_model *session_model(const struct octet_session *session) { return session->model; }
+struct octet_model *session_model(const struct octet_session *session) {
+    return session->model;
+}
 octet_progress_fn session_progress(const struct octet_session *session, void **user) {
     *user = session->user;
     return session->progress;

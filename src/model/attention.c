@@ -15,6 +15,7 @@ struct attention_job {
     size_t layer;
     float *y;
     size_t tile_rows;
+    bool narrow; // only wanted rows attend
     bool stores; // every sequence is one tile, which stores its own keys and values
 };
 
@@ -26,15 +27,19 @@ struct tile {
     size_t kv_head;
 };
 
+static size_t n_attending(const struct attention_job *job, const struct step_seq *seq) {
+    return job->narrow ? seq->n_wanted : seq->n;
+}
+
 static size_t seq_tiles(const struct attention_job *job, const struct step_seq *seq) {
-    return (seq->n + job->tile_rows - 1) / job->tile_rows;
+    return (n_attending(job, seq) + job->tile_rows - 1) / job->tile_rows;
 }
 
 static struct tile find_tile(const struct attention_job *job, size_t i_task) {
     size_t n_kv_heads = job->m->shape.n_kv_heads, i = i_task / n_kv_heads, j = 0;
     while (i >= seq_tiles(job, &job->s->seqs[j])) i -= seq_tiles(job, &job->s->seqs[j++]);
     const struct step_seq *seq = &job->s->seqs[j];
-    size_t first = i * job->tile_rows, n = seq->n - first;
+    size_t first = seq->n - n_attending(job, seq) + i * job->tile_rows, n = seq->n - first;
     if (n > job->tile_rows) n = job->tile_rows;
     return (struct tile){seq, seq->row + first, n, seq->pos + first, i_task % n_kv_heads};
 }
@@ -144,10 +149,19 @@ size_t attention_scratch_bytes(const struct shape *shape) {
 /* Stores k and v of the step in the caches, then y = attention of q over them. */
 static void attend_all(struct step *s, const struct model *m, size_t layer, float *y) {
     size_t group = m->shape.n_heads / m->shape.n_kv_heads, n_tiles = 0;
-    struct attention_job job = {s, m, layer, y, TILE_QUERIES / group, false};
+    struct attention_job job = {.s = s,
+                                .m = m,
+                                .layer = layer,
+                                .y = y,
+                                .tile_rows = TILE_QUERIES / group,
+                                .narrow = layer + 1 == m->shape.n_layers,
+                                .stores = true};
     if (job.tile_rows == 0) job.tile_rows = 1;
-    for (size_t i = 0; i < s->n_seqs; i++) n_tiles += seq_tiles(&job, &s->seqs[i]);
-    job.stores = n_tiles == s->n_seqs;
+    for (size_t i = 0; i < s->n_seqs; i++) {
+        size_t n = seq_tiles(&job, &s->seqs[i]);
+        if (n != 1) job.stores = false;
+        n_tiles += n;
+    }
     if (!job.stores) pool_tasks(s->pool, m->shape.n_kv_heads, store_task, &job);
     pool_tasks(s->pool, n_tiles * m->shape.n_kv_heads, attention_task, &job);
 }
@@ -169,5 +183,6 @@ void attention(struct step *s, const struct model *m, size_t layer) {
     rope_apply(s, m, s->q, m->shape.n_heads);
     rope_apply(s, m, s->k, m->shape.n_kv_heads);
     attend_all(s, m, layer, s->att);
+    if (layer + 1 == m->shape.n_layers) step_narrow(s, m);
     input_set(s, s->att, s->n, m->shape.n_heads * m->shape.head_dim);
 }

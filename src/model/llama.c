@@ -67,6 +67,7 @@ static bool forward(const struct model *m, struct step *s) {
         linear_expect(s, &l->attn_out);
         products(s, list, attention_products(s, m, i, list));
         attention(s, m, i);
+        if (s->n == 0) return true;
         if (!shape->n_experts) products_expect(s, list, feed_forward_products(s, l, list));
         linear(s, &l->attn_out, s->out);
         rows_add(s, s->x, s->out, s->n, d);

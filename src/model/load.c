@@ -206,6 +206,21 @@ static void count_matrix(struct weight_count *count, const struct tensor *w) {
     count->macs += (uint64_t)w->cols * w->rows;
 }
 
+static uint64_t macs_after_attention(const struct model *m) {
+    const struct layer *l = &m->w.layers[m->shape.n_layers - 1];
+    struct weight_count always = {0}, expert = {0};
+    count_matrix(&always, &l->attn_out.w);
+    count_matrix(&always, &l->ffn_gate.w);
+    count_matrix(&always, &l->ffn_up.w);
+    count_matrix(&always, &l->ffn_down.w);
+    count_matrix(&always, &l->router);
+    if (!m->shape.n_experts) return always.macs;
+    count_matrix(&expert, &l->gate_exps[0]);
+    count_matrix(&expert, &l->up_exps[0]);
+    count_matrix(&expert, &l->down_exps[0]);
+    return always.macs + m->shape.n_experts_used * expert.macs;
+}
+
 static void count_weights(struct model *m) {
     const struct shape *s = &m->shape;
     for (size_t i = 0; i < m->file->n_tensors; i++) {
@@ -230,6 +245,7 @@ static void count_weights(struct model *m) {
     m->expert_bytes = experts.bytes;
     m->decode_bytes = always.bytes;
     m->decode_macs = always.macs;
+    m->last_layer_macs = macs_after_attention(m);
     if (s->n_experts) {
         m->decode_bytes += experts.bytes * s->n_experts_used / s->n_experts;
         m->decode_macs += experts.macs * s->n_experts_used / s->n_experts;

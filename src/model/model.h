@@ -138,7 +138,8 @@ struct model {
     struct weights w;
     float **vectors; // (n_vectors) what WEIGHT_VECTOR rows point into
     size_t n_vectors, cap_vectors;
-    uint64_t n_params, decode_bytes, expert_bytes, decode_macs; // see octet_model_info
+    // See octet_model_info.
+    uint64_t n_params, decode_bytes, expert_bytes, decode_macs, last_layer_macs;
     const struct quant_type *type; // of most of the weights
 };
 

@@ -61,6 +61,7 @@ static bool forward(const struct model *m, struct step *s) {
         linear_expect(s, &l->attn_out);
         products(s, list, input_products(s, m, i, list));
         attention(s, m, i);
+        if (s->n == 0) return true;
         linear_expect(s, &l->ffn_down);
         linear(s, &l->attn_out, s->out);
         rows_add(s, s->x, s->out, s->n, d);

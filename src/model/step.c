@@ -1,6 +1,8 @@
 /* The workspace of a step, and the frame around an architecture's forward pass. */
 #include "model/step.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 
 /* Hands out aligned pieces of one allocation; with a NULL base it only measures. */
@@ -65,6 +67,24 @@ size_t step_layout(struct step *s, const struct model *m, size_t n, int n_thread
 
 bool step_continues(struct step *s, size_t layer, size_t n_layers) {
     return !s->keep_going || s->keep_going(s->user, (double)layer / (double)n_layers);
+}
+
+static void keep_wanted(const struct step *s, float *rows, size_t width) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_seqs; i++) {
+        const struct step_seq *seq = &s->seqs[i];
+        memmove(rows + n * width, rows + (seq->row + seq->n - seq->n_wanted) * width,
+                seq->n_wanted * width * sizeof *rows);
+        n += seq->n_wanted;
+    }
+}
+
+void step_narrow(struct step *s, const struct model *m) {
+    keep_wanted(s, s->x, m->shape.d_model);
+    keep_wanted(s, s->att, m->shape.n_heads * m->shape.head_dim);
+    keep_wanted(s, s->up, m->shape.d_ff);
+    s->n = 0;
+    for (size_t i = 0; i < s->n_seqs; i++) s->n += s->seqs[i].n_wanted;
 }
 
 bool step_run(const struct model *m, struct step *s) {

@@ -20,8 +20,9 @@ struct input {
 
 struct step_seq {
     struct kv *kv;
-    size_t row, n; // rows row .. row + n - 1
-    size_t pos;    // position of the first
+    size_t row, n;   // rows row .. row + n - 1
+    size_t pos;      // position of the first
+    size_t n_wanted; // rows, the last ones, whose states are wanted after the last layer
 };
 
 struct step {
@@ -54,7 +55,8 @@ struct step {
  * it is not NULL. SIZE_MAX where the size overflows. */
 size_t step_layout(struct step *s, const struct model *m, size_t n, int n_threads, void *base);
 
-/* The whole forward pass: s->x of every row after the last layer. False: cancelled. */
+/* The whole forward pass: s->x of the wanted rows after the last layer, all of them in one block,
+ * and s->n is their number. False: cancelled. */
 bool step_run(const struct model *m, struct step *s);
 /* Hidden states (n_rows, d_model) of rows X (n_rows, d_model), after the last norm, in s->h. */
 void step_states(const struct model *m, struct step *s, const float *x, size_t n_rows);
@@ -66,6 +68,9 @@ void step_logits(const struct model *m, struct step *s, const float *x, size_t n
  */
 
 bool step_continues(struct step *s, size_t layer, size_t n_layers);
+/* Leaves only the wanted rows of s->x, s->att and s->up, and s->n of them: once the keys and values
+ * of the last layer are stored, nobody misses the others. */
+void step_narrow(struct step *s, const struct model *m);
 
 /* rows.c */
 void rows_embed(struct step *s, const struct tensor *embd, float *x);
@@ -102,7 +107,7 @@ void rope_apply(struct step *s, const struct model *m, float *x, size_t n_heads)
 size_t attention_products(const struct step *s, const struct model *m, size_t layer,
                           struct product list[3]);
 /* Self-attention of those queries, keys and values: extends the KV caches by the rows of the step,
- * and leaves the input of the layer's attn_out. */
+ * and leaves the input of the layer's attn_out. In the last layer only wanted rows remain. */
 void attention(struct step *s, const struct model *m, size_t layer);
 size_t attention_scratch_bytes(const struct shape *shape); // per thread
 
