@@ -16,7 +16,7 @@
 #include "kernels/kernels.h"
 
 enum {
-    GROUP = LANES,   // rows that are summed up together
+    GROUP = 8,       // rows that are summed up together
     PREFETCH = 8192, // bytes ahead; half as many leave two threads waiting for memory
     ZMM_BYTES = 64,
 };
@@ -791,19 +791,33 @@ INLINE void direct_chunks(load_chunk_fn *load, size_t block_bytes, int bias_shif
 
 /* ---- Summing up ------------------------------------------------------------------------------ */
 
-/* Of rows STRIDE numbers apart, what blocks B .. B + 3 have; that of a block is a register. */
-INLINE void ints_of_rows(const int32_t *sums, size_t stride, __m512 out[4]) {
-    __m512i columns[4];
-    transpose_words(sums, stride * sizeof *sums, columns);
+/* Of GROUP rows STRIDE words apart, what blocks B .. B + 3 have; that of a block is a register. */
+INLINE void words_of_rows(const void *sums, size_t stride, __m256i out[4]) {
+    const int32_t *p = sums;
+    __m256i v[4];
     UNROLL
-    for (size_t i = 0; i < 4; i++) out[i] = _mm512_cvtepi32_ps(columns[i]);
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm256_set_m128i(load_128(p + (i + 4) * stride), load_128(p + i * stride));
+    __m256i low = _mm256_unpacklo_epi32(v[0], v[1]), high = _mm256_unpackhi_epi32(v[0], v[1]);
+    __m256i low2 = _mm256_unpacklo_epi32(v[2], v[3]), high2 = _mm256_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm256_unpacklo_epi64(low, low2);
+    out[1] = _mm256_unpackhi_epi64(low, low2);
+    out[2] = _mm256_unpacklo_epi64(high, high2);
+    out[3] = _mm256_unpackhi_epi64(high, high2);
 }
 
-INLINE void floats_of_rows(const float *sums, size_t stride, __m512 out[4]) {
-    __m512i columns[4];
-    transpose_words(sums, stride * sizeof *sums, columns);
+INLINE void ints_of_rows(const int32_t *sums, size_t stride, __m256 out[4]) {
+    __m256i words[4];
+    words_of_rows(sums, stride, words);
     UNROLL
-    for (size_t i = 0; i < 4; i++) out[i] = _mm512_castsi512_ps(columns[i]);
+    for (size_t i = 0; i < 4; i++) out[i] = _mm256_cvtepi32_ps(words[i]);
+}
+
+INLINE void floats_of_rows(const float *sums, size_t stride, __m256 out[4]) {
+    __m256i words[4];
+    words_of_rows(sums, stride, words);
+    UNROLL
+    for (size_t i = 0; i < 4; i++) out[i] = _mm256_castsi256_ps(words[i]);
 }
 
 /* The sums of GROUP rows. */
@@ -815,9 +829,9 @@ struct group_sums {
 };
 
 /* Blocks B .. B + N - 1, N <= 4. */
-INLINE __m512 sum_quad(const struct group_sums *s, const float *da, size_t b, size_t n,
-                       bool has_min, __m512 acc) {
-    __m512 dot[4], d[4], extra[4], m[4];
+INLINE __m256 sum_quad(const struct group_sums *s, const float *da, size_t b, size_t n,
+                       bool has_min, __m256 acc) {
+    __m256 dot[4], d[4], extra[4], m[4];
     ints_of_rows(s->first.dot + b, s->stride, dot);
     floats_of_rows(s->first.d + b, s->stride, d);
     if (has_min) {
@@ -826,16 +840,16 @@ INLINE __m512 sum_quad(const struct group_sums *s, const float *da, size_t b, si
     }
     UNROLL
     for (size_t i = 0; i < n; i++) {
-        __m512 of_token = _mm512_set1_ps(da[b + i]);
-        acc = _mm512_fmadd_ps(dot[i], _mm512_mul_ps(d[i], of_token), acc);
-        if (has_min) acc = _mm512_fnmadd_ps(extra[i], _mm512_mul_ps(m[i], of_token), acc);
+        __m256 of_token = _mm256_set1_ps(da[b + i]);
+        acc = _mm256_fmadd_ps(dot[i], _mm256_mul_ps(d[i], of_token), acc);
+        if (has_min) acc = _mm256_fnmadd_ps(extra[i], _mm256_mul_ps(m[i], of_token), acc);
     }
     return acc;
 }
 
-INLINE __m512 sum_blocks(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
+INLINE __m256 sum_blocks(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
                          const uint8_t *next) {
-    __m512 acc = _mm512_setzero_ps();
+    __m256 acc = _mm256_setzero_ps();
     size_t b = 0;
     for (; b + 4 <= n_blocks; b += 4) {
         prefetch(next + 32 * b, 128); // memory would have nothing to do meanwhile
@@ -848,7 +862,7 @@ INLINE __m512 sum_blocks(const struct group_sums *s, const float *da, size_t n_b
 
 /* The products of GROUP rows with a token whose blocks have the scales DA. NEXT: the row after
  * them. */
-static __m512 sum_up(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
+static __m256 sum_up(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
                      const uint8_t *next) {
     return has_min ? sum_blocks(s, da, n_blocks, true, next)
                    : sum_blocks(s, da, n_blocks, false, next);

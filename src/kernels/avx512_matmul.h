@@ -616,7 +616,7 @@ static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t
             s.extra = token->sum;
             s.extra_stride = 0;
         }
-        _mm512_mask_storeu_ps(y + t * ldy, first_lanes(w->n_rows),
+        _mm256_mask_storeu_ps(y + t * ldy, (__mmask8)first_lanes(w->n_rows),
                               sum_up(&s, token->d, w->n_blocks, w->type->has_min, next));
     }
 }
