@@ -143,15 +143,13 @@ INLINE void dot_row(const struct quad_format *f, const struct few_rows *w, const
     UNROLL
     for (size_t g = 0; g < n.n_groups; g++) {
         const int8_t *q = t->group[g].q + b * 256 * FEW;
-        __asm__ volatile(
-            ""
-            : "+r"(q)); // there are no registers to keep for the next row what it points to
+        __asm__ volatile("" : "+r"(q)); // to be read anew: what it points to would only be spilled
         dot[g] = dot_few(&u, f->group / 16, q, tokens_of(n, g));
     }
 }
 
-INLINE void few_quads_of(const struct quad_format *f, const struct few_rows *w, const struct few *t,
-                         struct few_shape n, __m512 acc[MAX_GROUPS]) {
+INLINE void few_quads(const struct quad_format *f, const struct few_rows *w, const struct few *t,
+                      struct few_shape n, __m512 acc[MAX_GROUPS]) {
     for (size_t b = 0; b < w->n_blocks; b++) {
         const uint8_t *block = w->w + b * f->block_bytes;
         __m512i folded[2][MAX_GROUPS];
@@ -182,26 +180,14 @@ INLINE void few_quads_of(const struct quad_format *f, const struct few_rows *w, 
     }
 }
 
-INLINE void few_quads(const struct quad_format *f, const struct few_rows *w, const struct few *t,
-                      __m512 acc[MAX_GROUPS]) {
-    if (t->n > 6)
-        few_quads_of(f, w, t, (struct few_shape){2, 4}, acc);
-    else if (t->n > 4)
-        few_quads_of(f, w, t, (struct few_shape){2, 2}, acc);
-    else if (t->n > 2)
-        few_quads_of(f, w, t, (struct few_shape){1, 4}, acc);
-    else
-        few_quads_of(f, w, t, (struct few_shape){1, 2}, acc);
-}
-
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
 
 INLINE __m512 scale_of_rows(const struct halves_format *f, struct four p) {
     return to_lanes(f->e8 ? powers_of_four(p) : _mm_cvtph_ps(halves_of_four(p, 0)));
 }
 
-INLINE void few_halves_of(const struct halves_format *f, const struct few_rows *w,
-                          const struct few *t, struct few_shape n, __m512 acc[MAX_GROUPS]) {
+INLINE void few_halves(const struct halves_format *f, const struct few_rows *w, const struct few *t,
+                       struct few_shape n, __m512 acc[MAX_GROUPS]) {
     for (size_t b = 0; b < w->n_blocks; b++) {
         struct four p = {w->w + b * f->block_bytes, w->row_bytes, w->n_rows, false};
         __m512i first, second;
@@ -228,18 +214,6 @@ INLINE void few_halves_of(const struct halves_format *f, const struct few_rows *
             if (f->has_min) acc[g] = add_block(acc[g], sums, m, of->d + b * FEW, false);
         }
     }
-}
-
-INLINE void few_halves(const struct halves_format *f, const struct few_rows *w, const struct few *t,
-                       __m512 acc[MAX_GROUPS]) {
-    if (t->n > 6)
-        few_halves_of(f, w, t, (struct few_shape){2, 4}, acc);
-    else if (t->n > 4)
-        few_halves_of(f, w, t, (struct few_shape){2, 2}, acc);
-    else if (t->n > 2)
-        few_halves_of(f, w, t, (struct few_shape){1, 4}, acc);
-    else
-        few_halves_of(f, w, t, (struct few_shape){1, 2}, acc);
 }
 
 #endif

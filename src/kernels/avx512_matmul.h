@@ -48,18 +48,21 @@ struct format {
                               const struct sums *out) {                                            \
         way(__VA_ARGS__, row, n_blocks, t, out);                                                   \
     }
-#define DIRECT_QUADS(name)                                                                         \
-    DIRECT(name, direct_quads, &quads_##name)                                                      \
+#define DIRECT_AND_FEW(name, way, few_way, format)                                                 \
+    DIRECT(name, way, format)                                                                      \
     static void few_##name(const struct few_rows *w, const struct few *t,                          \
                            __m512 acc[MAX_GROUPS]) {                                               \
-        few_quads(&quads_##name, w, t, acc);                                                       \
+        if (t->n > 6)                                                                              \
+            few_way(format, w, t, (struct few_shape){2, 4}, acc);                                  \
+        else if (t->n > 4)                                                                         \
+            few_way(format, w, t, (struct few_shape){2, 2}, acc);                                  \
+        else if (t->n > 2)                                                                         \
+            few_way(format, w, t, (struct few_shape){1, 4}, acc);                                  \
+        else                                                                                       \
+            few_way(format, w, t, (struct few_shape){1, 2}, acc);                                  \
     }
-#define DIRECT_HALVES(name)                                                                        \
-    DIRECT(name, direct_halves, &blocks_##name)                                                    \
-    static void few_##name(const struct few_rows *w, const struct few *t,                          \
-                           __m512 acc[MAX_GROUPS]) {                                               \
-        few_halves(&blocks_##name, w, t, acc);                                                     \
-    }
+#define DIRECT_QUADS(name) DIRECT_AND_FEW(name, direct_quads, few_quads, &quads_##name)
+#define DIRECT_HALVES(name) DIRECT_AND_FEW(name, direct_halves, few_halves, &blocks_##name)
 #define DIRECT_LATTICE(name)                                                                       \
     DIRECT(name, direct_lattice, &lattice_##name)                                                  \
     static void load_##name##_signed(const void *block, struct chunk *out) {                       \

@@ -80,11 +80,13 @@ static void keep_wanted(const struct step *s, float *rows, size_t width) {
 }
 
 void step_narrow(struct step *s, const struct model *m) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_seqs; i++) n += s->seqs[i].n_wanted;
+    if (n == s->n) return;
     keep_wanted(s, s->x, m->shape.d_model);
     keep_wanted(s, s->att, m->shape.n_heads * m->shape.head_dim);
     keep_wanted(s, s->up, m->shape.d_ff);
-    s->n = 0;
-    for (size_t i = 0; i < s->n_seqs; i++) s->n += s->seqs[i].n_wanted;
+    s->n = n;
 }
 
 bool step_run(const struct model *m, struct step *s) {
