@@ -564,6 +564,7 @@ struct four {
     const uint8_t *block;
     size_t step, n; // bytes from one to the next; how many
     bool adjacent;  // they follow each other, and STEP is a constant
+    const __m512i *last_16; // NULL, or the last 16 bytes of each, a lane for each
 };
 
 /* Their codes, a lane for each: first halves, and the other ones. */
@@ -604,7 +605,7 @@ INLINE __m512i gather_blocks(const uint8_t *block, size_t step, size_t offset, s
 
 /* The first four of N blocks that follow each other. */
 INLINE struct four four_from(const uint8_t *block, size_t step, size_t n) {
-    return (struct four){block, step, n < 4 ? n : 4, true};
+    return (struct four){block, step, n < 4 ? n : 4, true, NULL};
 }
 
 INLINE bool gathers(struct four p) { return p.adjacent && p.n == 4 && can_gather(p.step); }
@@ -657,22 +658,63 @@ INLINE __m512 scales_of_blocks(const struct halves_format *f, const uint8_t *blo
     return d;
 }
 
-/* What is to be subtracted for each, as K-quants have it. */
-INLINE __m512 mins_of_blocks(const uint8_t *block, size_t step, size_t n) {
-    return _mm512_xor_ps(floats_of_blocks(block, step, n, 2), _mm512_set1_ps(-0.0f));
+/* 16 blocks of 18 or 20 bytes fill five registers, and four of them are in two neighbours. */
+enum { OF_SIXTEEN = 5 };
+
+INLINE bool fills_five(const struct halves_format *f) {
+    return f->block_bytes == 18 || f->block_bytes == 20;
+}
+
+INLINE void load_sixteen(const uint8_t *block, size_t step, __m512i v[OF_SIXTEEN]) {
+    UNROLL
+    for (size_t i = 0; i < OF_SIXTEEN - 1; i++) v[i] = load_once(block + i * ZMM_BYTES);
+    v[OF_SIXTEEN - 1] = step == 18 ? _mm512_castsi256_si512(load_256(block + 4 * ZMM_BYTES))
+                                   : load_once(block + 4 * ZMM_BYTES);
+}
+
+/* The last 16 bytes of blocks 4 G .. 4 G + 3, a lane for each. */
+INLINE __m512i last_16_of_four(const __m512i v[OF_SIXTEEN], size_t step, size_t g) {
+    short w[32];
+    for (size_t i = 0; i < 32; i++)
+        w[i] = (short)((4 * step - ZMM_BYTES) * g / 2 + (i / 8 + 1) * step / 2 - 8 + i % 8);
+    return _mm512_permutex2var_epi16(v[g], _mm512_loadu_si512(w), v[g + 1]);
+}
+
+/* The f16 at OFFSET of each. */
+INLINE __m512 floats_of_sixteen(const __m512i v[OF_SIXTEEN], size_t step, size_t offset) {
+    short w[4][32] = {0};
+    __mmask32 second = 0, last = 0;
+    for (size_t i = 0; i < 16; i++) {
+        size_t at = (i * step + offset) / 2;
+        w[at / 64][i] = (short)(at % 64);
+        if (at >= 64) second |= (__mmask32)1 << i;
+        if (at >= 128) last |= (__mmask32)1 << i;
+    }
+    __m512i a = _mm512_permutex2var_epi16(v[0], _mm512_loadu_si512(w[0]), v[1]);
+    __m512i b = _mm512_permutex2var_epi16(v[2], _mm512_loadu_si512(w[1]), v[3]);
+    a = _mm512_mask_mov_epi16(a, second, b);
+    a = _mm512_mask_permutexvar_epi16(a, last, _mm512_loadu_si512(w[2]), v[4]);
+    return _mm512_cvtph_ps(_mm512_castsi512_si256(a));
 }
 
 /* Blocks B .. B + N - 1, N <= 16. */
 INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t b, size_t n,
                        const struct token *t, const struct sums *out) {
     const uint8_t *block = row + b * f->block_bytes;
-    __m512i dot[4] = {0}, first, second;
+    __m512i dot[4] = {0}, first, second, v[OF_SIXTEEN];
+    const bool whole = n == 16 && fills_five(f);
+    prefetch(block, n * f->block_bytes);
+    if (whole) load_sixteen(block, f->block_bytes, v);
     UNROLL
     for (size_t i = 0; i < 4; i++) {
         if (4 * i >= n) continue;
-        const uint8_t *four = block + 4 * i * f->block_bytes;
-        prefetch(four, 4 * f->block_bytes);
-        f->load(four_from(four, f->block_bytes, n - 4 * i), &first, &second);
+        struct four p = four_from(block + 4 * i * f->block_bytes, f->block_bytes, n - 4 * i);
+        __m512i last_16;
+        if (whole) {
+            last_16 = last_16_of_four(v, f->block_bytes, i);
+            p.last_16 = &last_16;
+        }
+        f->load(p, &first, &second);
         dot[i] = dot_halves(first, second, t->q + (b + 4 * i) * 32);
     }
     __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]); // lane l, element i: 4 i + l
@@ -682,8 +724,16 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
     if (!f->has_min)
         dots = _mm512_sub_epi32(dots, _mm512_maskz_loadu_epi32(first_lanes(n), t->sum + b));
     _mm512_storeu_si512(out->dot + b, dots);
-    _mm512_storeu_ps(out->d + b, scales_of_blocks(f, block, n));
-    if (f->has_min) _mm512_storeu_ps(out->m + b, mins_of_blocks(block, f->block_bytes, n));
+    __m512 d, m;
+    if (whole) {
+        d = floats_of_sixteen(v, f->block_bytes, 0);
+        m = floats_of_sixteen(v, f->block_bytes, 2);
+    } else {
+        d = scales_of_blocks(f, block, n);
+        m = f->has_min ? floats_of_blocks(block, f->block_bytes, n, 2) : d;
+    }
+    _mm512_storeu_ps(out->d + b, d);
+    if (f->has_min) _mm512_storeu_ps(out->m + b, _mm512_xor_ps(m, _mm512_set1_ps(-0.0f)));
 }
 
 INLINE void direct_halves(const struct halves_format *f, const uint8_t *row, size_t n_blocks,
@@ -701,7 +751,7 @@ INLINE __m512i lanes_of_four(struct four p, size_t offset) {
 
 /* Nibbles of the 16 bytes at OFFSET of each. */
 INLINE void nibbles_of_four(struct four p, size_t offset, __m512i *first, __m512i *second) {
-    __m512i v = lanes_of_four(p, offset);
+    __m512i v = p.last_16 ? *p.last_16 : lanes_of_four(p, offset);
     *first = _mm512_and_si512(v, _mm512_set1_epi8(15));
     *second = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
 }

@@ -189,7 +189,7 @@ INLINE __m512 scale_of_rows(const struct halves_format *f, struct four p) {
 INLINE void few_halves(const struct halves_format *f, const struct few_rows *w, const struct few *t,
                        struct few_shape n, __m512 acc[MAX_GROUPS]) {
     for (size_t b = 0; b < w->n_blocks; b++) {
-        struct four p = {w->w + b * f->block_bytes, w->row_bytes, w->n_rows, false};
+        struct four p = {w->w + b * f->block_bytes, w->row_bytes, w->n_rows, false, NULL};
         __m512i first, second;
         if (b % 2 == 0)
             for (size_t i = 0; i < FEW_ROWS; i++)
