@@ -31,7 +31,9 @@ struct bench_test {
     double *speeds;              // (n_runs) tokens per second
     double median, mean, spread; // spread: standard deviation
     uint64_t peak_rss, anon_rss;
-    double read_ceiling; // bytes per second of plain reads of the model's files, NaN: not measured
+    // Bytes per second of plain reads of the model's files, the fastest way and each; NaN: not
+    // measured.
+    double read_ceiling, reads[PROBE_N_WAYS];
 };
 
 struct bench {

@@ -132,6 +132,11 @@ static json_t *result_json(const struct bench *bench, const struct bench_test *t
             whole ? json_integer((json_int_t)value) : json_out_number(value);
         json_object_set_new(object, columns[i].name, number);
     }
+    json_t *const reads = json_array();
+    for (size_t way = 0; way < PROBE_N_WAYS; way++) {
+        json_array_append_new(reads, json_out_number(test->reads[way] / 1e9));
+    }
+    json_object_set_new(object, "reads_gb_per_s", reads);
     return object;
 }
 

@@ -123,14 +123,15 @@ double bench_median(double *values, size_t n) {
 }
 
 /* The way that is the fastest in the median over the rounds, as speeds are medians as well. */
-static double read_ceiling(const struct bench *bench) {
-    if (bench->reader == NULL) return (double)NAN;
+static void summarise_reads(const struct bench *bench, struct bench_test *test) {
     const size_t n_runs = (size_t)bench->args.n_runs;
-    double best = 0;
+    test->read_ceiling = (double)NAN;
     for (size_t way = 0; way < PROBE_N_WAYS; way++) {
-        best = fmax(best, bench_median(bench->reads + way * n_runs, n_runs));
+        test->reads[way] = bench->reader == NULL
+                               ? (double)NAN
+                               : bench_median(bench->reads + way * n_runs, n_runs);
+        test->read_ceiling = fmax(test->read_ceiling, test->reads[way]);
     }
-    return best;
 }
 
 static enum octet_status warm_up(struct bench *bench, const struct bench_test *test,
@@ -159,8 +160,7 @@ static enum octet_status run_depth(struct bench *bench, struct bench_test *tests
         }
         if (status == OCTET_OK) measure_reads(bench, round);
     }
-    const double ceiling = status == OCTET_OK ? read_ceiling(bench) : (double)NAN;
-    for (size_t i = 0; i < n_tests; i++) tests[i].read_ceiling = ceiling;
+    for (size_t i = 0; i < n_tests && status == OCTET_OK; i++) summarise_reads(bench, &tests[i]);
     return status;
 }
 
