@@ -6,9 +6,8 @@
  * follow best, and reading four rows side by side costs a quarter of the bandwidth. And little is
  * done per weight: codes stay in the order the file packs them in, and the token's activations are
  * brought into that order instead, once for all rows; what four blocks have in small fields is
- * taken apart together, a 128-bit lane for each. The integer sums of all blocks of GROUP rows are
- * put down first, and then summed up in floats with a lane for each row, in the order that
- * kernels.h demands. */
+ * taken apart together, a 128-bit lane for each. The integer sums of all blocks are put down, for
+ * avx512_sums.h to sum up. */
 #ifndef OCTET_KERNELS_AVX512_DIRECT_H
 #define OCTET_KERNELS_AVX512_DIRECT_H
 
@@ -16,8 +15,8 @@
 #include "kernels/kernels.h"
 
 enum {
-    GROUP = 8,       // rows that are summed up together
-    PREFETCH = 8192, // bytes ahead; half as many leave two threads waiting for memory
+    PREFETCH = 8192,         // bytes ahead; half as many leave two threads waiting for memory
+    PREFETCH_PACKED = 12288, // where sums take up less of the first-level cache
     ZMM_BYTES = 64,
 };
 
@@ -35,6 +34,9 @@ struct sums {
     int32_t *dot, *extra; // (n_blocks, rounded up to 16)
     float *d, *m;         // the same; they are those of any token
 };
+
+/* Where a dot product fits int16, dots alone are put down, a register for every 16 blocks: 16 dots
+ * and 16 d as f16. Half as much to write and to keep in the first-level cache. */
 
 typedef void direct_fn(const uint8_t *row, size_t n_blocks, const struct token *t,
                        const struct sums *out);
@@ -562,8 +564,8 @@ INLINE void direct_lattice(const struct lattice_format *f, const uint8_t *row, s
 /* Up to four blocks. */
 struct four {
     const uint8_t *block;
-    size_t step, n; // bytes from one to the next; how many
-    bool adjacent;  // they follow each other, and STEP is a constant
+    size_t step, n;         // bytes from one to the next; how many
+    bool adjacent;          // they follow each other, and STEP is a constant
     const __m512i *last_16; // NULL, or the last 16 bytes of each, a lane for each
 };
 
@@ -575,6 +577,7 @@ struct halves_format {
     size_t block_bytes;
     bool has_min; // an f16 m follows d
     bool e8;      // d is a power of two in one byte
+    bool packed;  // dots fit int16, and there are no mins
 };
 
 /* From A, N words of 16 bits from FIRST_A on, and N from STEP words further on; then likewise from
@@ -681,7 +684,7 @@ INLINE __m512i last_16_of_four(const __m512i v[OF_SIXTEEN], size_t step, size_t 
 }
 
 /* The f16 at OFFSET of each. */
-INLINE __m512 floats_of_sixteen(const __m512i v[OF_SIXTEEN], size_t step, size_t offset) {
+INLINE __m256i halves_of_sixteen(const __m512i v[OF_SIXTEEN], size_t step, size_t offset) {
     short w[4][32] = {0};
     __mmask32 second = 0, last = 0;
     for (size_t i = 0; i < 16; i++) {
@@ -694,7 +697,7 @@ INLINE __m512 floats_of_sixteen(const __m512i v[OF_SIXTEEN], size_t step, size_t
     __m512i b = _mm512_permutex2var_epi16(v[2], _mm512_loadu_si512(w[1]), v[3]);
     a = _mm512_mask_mov_epi16(a, second, b);
     a = _mm512_mask_permutexvar_epi16(a, last, _mm512_loadu_si512(w[2]), v[4]);
-    return _mm512_cvtph_ps(_mm512_castsi512_si256(a));
+    return _mm512_castsi512_si256(a);
 }
 
 /* Blocks B .. B + N - 1, N <= 16. */
@@ -703,7 +706,7 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
     const uint8_t *block = row + b * f->block_bytes;
     __m512i dot[4] = {0}, first, second, v[OF_SIXTEEN];
     const bool whole = n == 16 && fills_five(f);
-    prefetch(block, n * f->block_bytes);
+    prefetch_from(block + (f->packed ? PREFETCH_PACKED : PREFETCH), n * f->block_bytes);
     if (whole) load_sixteen(block, f->block_bytes, v);
     UNROLL
     for (size_t i = 0; i < 4; i++) {
@@ -723,15 +726,22 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
     dots = _mm512_permutexvar_epi32(in_order, dots);
     if (!f->has_min)
         dots = _mm512_sub_epi32(dots, _mm512_maskz_loadu_epi32(first_lanes(n), t->sum + b));
-    _mm512_storeu_si512(out->dot + b, dots);
     __m512 d, m;
     if (whole) {
-        d = floats_of_sixteen(v, f->block_bytes, 0);
-        m = floats_of_sixteen(v, f->block_bytes, 2);
+        d = _mm512_cvtph_ps(halves_of_sixteen(v, f->block_bytes, 0));
+        m = _mm512_cvtph_ps(halves_of_sixteen(v, f->block_bytes, 2));
     } else {
         d = scales_of_blocks(f, block, n);
         m = f->has_min ? floats_of_blocks(block, f->block_bytes, n, 2) : d;
     }
+    if (f->packed) {
+        __m256i of_blocks = whole ? halves_of_sixteen(v, f->block_bytes, 0)
+                                  : _mm512_cvtps_ph(d, _MM_FROUND_TO_NEAREST_INT);
+        dots = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(dots));
+        _mm512_storeu_si512(out->dot + b, _mm512_inserti64x4(dots, of_blocks, 1));
+        return;
+    }
+    _mm512_storeu_si512(out->dot + b, dots);
     _mm512_storeu_ps(out->d + b, d);
     if (f->has_min) _mm512_storeu_ps(out->m + b, _mm512_xor_ps(m, _mm512_set1_ps(-0.0f)));
 }
@@ -806,13 +816,13 @@ INLINE void halves_mxfp4(struct four p, __m512i *first, __m512i *second) {
 }
 
 static const struct halves_format
-    blocks_q4_0 = {halves_q4_0, sizeof(struct block_q4_0), false, false},
-    blocks_q4_1 = {halves_q4_1, sizeof(struct block_q4_1), true, false},
-    blocks_q5_0 = {halves_q5_0, sizeof(struct block_q5_0), false, false},
-    blocks_q5_1 = {halves_q5_1, sizeof(struct block_q5_1), true, false},
-    blocks_q8_0 = {halves_q8_0, sizeof(struct block_q8_0), false, false},
-    blocks_iq4_nl = {halves_iq4_nl, sizeof(struct block_iq4_nl), false, false},
-    blocks_mxfp4 = {halves_mxfp4, sizeof(struct block_mxfp4), false, true};
+    blocks_q4_0 = {halves_q4_0, sizeof(struct block_q4_0), false, false, true},
+    blocks_q4_1 = {halves_q4_1, sizeof(struct block_q4_1), true, false, false},
+    blocks_q5_0 = {halves_q5_0, sizeof(struct block_q5_0), false, false, false},
+    blocks_q5_1 = {halves_q5_1, sizeof(struct block_q5_1), true, false, false},
+    blocks_q8_0 = {halves_q8_0, sizeof(struct block_q8_0), false, false, false},
+    blocks_iq4_nl = {halves_iq4_nl, sizeof(struct block_iq4_nl), false, false, false},
+    blocks_mxfp4 = {halves_mxfp4, sizeof(struct block_mxfp4), false, true, false};
 
 /* ---- Other formats, through their chunks ----------------------------------------------------- */
 
@@ -837,85 +847,6 @@ INLINE void direct_chunks(load_chunk_fn *load, size_t block_bytes, int bias_shif
         out->dot[b] = _mm512_reduce_add_epi32(sum);
         out->d[b] = c.d;
     }
-}
-
-/* ---- Summing up ------------------------------------------------------------------------------ */
-
-/* Of GROUP rows STRIDE words apart, what blocks B .. B + 3 have; that of a block is a register. */
-INLINE void words_of_rows(const void *sums, size_t stride, __m256i out[4]) {
-    const int32_t *p = sums;
-    __m256i v[4];
-    UNROLL
-    for (size_t i = 0; i < 4; i++)
-        v[i] = _mm256_set_m128i(load_128(p + (i + 4) * stride), load_128(p + i * stride));
-    __m256i low = _mm256_unpacklo_epi32(v[0], v[1]), high = _mm256_unpackhi_epi32(v[0], v[1]);
-    __m256i low2 = _mm256_unpacklo_epi32(v[2], v[3]), high2 = _mm256_unpackhi_epi32(v[2], v[3]);
-    out[0] = _mm256_unpacklo_epi64(low, low2);
-    out[1] = _mm256_unpackhi_epi64(low, low2);
-    out[2] = _mm256_unpacklo_epi64(high, high2);
-    out[3] = _mm256_unpackhi_epi64(high, high2);
-}
-
-INLINE void ints_of_rows(const int32_t *sums, size_t stride, __m256 out[4]) {
-    __m256i words[4];
-    words_of_rows(sums, stride, words);
-    UNROLL
-    for (size_t i = 0; i < 4; i++) out[i] = _mm256_cvtepi32_ps(words[i]);
-}
-
-INLINE void floats_of_rows(const float *sums, size_t stride, __m256 out[4]) {
-    __m256i words[4];
-    words_of_rows(sums, stride, words);
-    UNROLL
-    for (size_t i = 0; i < 4; i++) out[i] = _mm256_castsi256_ps(words[i]);
-}
-
-/* The sums of GROUP rows. */
-struct group_sums {
-    struct sums first; // those of the first row
-    size_t stride;     // from a row to the next
-    const int32_t *extra;
-    size_t extra_stride; // 0: all rows have the same
-};
-
-/* Blocks B .. B + N - 1, N <= 4. */
-INLINE __m256 sum_quad(const struct group_sums *s, const float *da, size_t b, size_t n,
-                       bool has_min, __m256 acc) {
-    __m256 dot[4], d[4], extra[4], m[4];
-    ints_of_rows(s->first.dot + b, s->stride, dot);
-    floats_of_rows(s->first.d + b, s->stride, d);
-    if (has_min) {
-        ints_of_rows(s->extra + b, s->extra_stride, extra);
-        floats_of_rows(s->first.m + b, s->stride, m);
-    }
-    UNROLL
-    for (size_t i = 0; i < n; i++) {
-        __m256 of_token = _mm256_set1_ps(da[b + i]);
-        acc = _mm256_fmadd_ps(dot[i], _mm256_mul_ps(d[i], of_token), acc);
-        if (has_min) acc = _mm256_fnmadd_ps(extra[i], _mm256_mul_ps(m[i], of_token), acc);
-    }
-    return acc;
-}
-
-INLINE __m256 sum_blocks(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
-                         const uint8_t *next) {
-    __m256 acc = _mm256_setzero_ps();
-    size_t b = 0;
-    for (; b + 4 <= n_blocks; b += 4) {
-        prefetch(next + 32 * b, 128); // memory would have nothing to do meanwhile
-        acc = sum_quad(s, da, b, 4, has_min, acc);
-    }
-    if (b + 1 == n_blocks) return sum_quad(s, da, b, 1, has_min, acc);
-    if (b + 2 == n_blocks) return sum_quad(s, da, b, 2, has_min, acc);
-    return b + 3 == n_blocks ? sum_quad(s, da, b, 3, has_min, acc) : acc;
-}
-
-/* The products of GROUP rows with a token whose blocks have the scales DA. NEXT: the row after
- * them. */
-static __m256 sum_up(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
-                     const uint8_t *next) {
-    return has_min ? sum_blocks(s, da, n_blocks, true, next)
-                   : sum_blocks(s, da, n_blocks, false, next);
 }
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "kernels/avx512_few.h"
 #include "kernels/avx512_strips.h"
+#include "kernels/avx512_sums.h"
 #include "kernels/kernels.h"
 
 enum {
@@ -39,7 +40,8 @@ struct format {
     load_chunk_fn *load;
     load_pair_fn *load_pair;         // of blocks of 32, in place of load
     const struct quad_format *quads; // what direct works with, or NULL
-    build_fn *build;                 // strips in columns; NULL: through load
+    const struct halves_format *halves;
+    build_fn *build; // strips in columns; NULL: through load
 };
 
 /* The table below needs each format's direct ways as functions specialised for it. */
@@ -94,31 +96,36 @@ DIRECT_CHUNKS(tq1_0, 0)
 DIRECT_CHUNKS(tq2_0, 0)
 
 static const struct format formats[] = {
-    {QUANT_Q4_0, NONE, 8, direct_q4_0, few_q4_0, NULL, load_q4_0, NULL, NULL},
-    {QUANT_Q4_1, NONE, 0, direct_q4_1, few_q4_1, NULL, load_q4_1, NULL, NULL},
-    {QUANT_Q5_0, NONE, 16, direct_q5_0, few_q5_0, NULL, load_q5_0, NULL, NULL},
-    {QUANT_Q5_1, NONE, 0, direct_q5_1, few_q5_1, NULL, load_q5_1, NULL, NULL},
-    {QUANT_Q8_0, NONE, 128, direct_q8_0, few_q8_0, NULL, load_q8_0, NULL, NULL},
-    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, few_iq4_nl, NULL, load_iq4_nl, NULL, NULL},
-    {QUANT_MXFP4, NONE, 16, direct_mxfp4, few_mxfp4, NULL, load_mxfp4, NULL, NULL},
-    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, few_q2_k, load_q2_k, NULL, &quads_q2_k, build_q2_k},
-    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, few_q3_k, load_q3_k, NULL, &quads_q3_k, build_q3_k},
-    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, few_q4_k, load_q4_k, NULL, &quads_q4_k, build_q4_k},
-    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, few_q5_k, load_q5_k, NULL, &quads_q5_k, build_q5_k},
-    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, few_q6_k, load_q6_k, NULL, &quads_q6_k, build_q6_k},
-    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, NULL, load_iq4_xs, NULL, NULL, build_iq4_xs},
-    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, NULL, load_iq3_s_signed, NULL, NULL, NULL},
-    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, NULL, load_iq3_xxs_signed, NULL, NULL,
+    {QUANT_Q4_0, NONE, 8, direct_q4_0, few_q4_0, NULL, load_q4_0, NULL, &blocks_q4_0, NULL},
+    {QUANT_Q4_1, NONE, 0, direct_q4_1, few_q4_1, NULL, load_q4_1, NULL, &blocks_q4_1, NULL},
+    {QUANT_Q5_0, NONE, 16, direct_q5_0, few_q5_0, NULL, load_q5_0, NULL, &blocks_q5_0, NULL},
+    {QUANT_Q5_1, NONE, 0, direct_q5_1, few_q5_1, NULL, load_q5_1, NULL, &blocks_q5_1, NULL},
+    {QUANT_Q8_0, NONE, 128, direct_q8_0, few_q8_0, NULL, load_q8_0, NULL, &blocks_q8_0, NULL},
+    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, few_iq4_nl, NULL, load_iq4_nl, NULL, &blocks_iq4_nl,
      NULL},
-    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, NULL, load_iq2_s_signed, NULL, NULL, NULL},
-    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, NULL, load_iq2_xs_signed, NULL, NULL,
+    {QUANT_MXFP4, NONE, 16, direct_mxfp4, few_mxfp4, NULL, load_mxfp4, NULL, &blocks_mxfp4, NULL},
+    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, few_q2_k, load_q2_k, NULL, &quads_q2_k, NULL, build_q2_k},
+    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, few_q3_k, load_q3_k, NULL, &quads_q3_k, NULL, build_q3_k},
+    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, few_q4_k, load_q4_k, NULL, &quads_q4_k, NULL,
+     build_q4_k},
+    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, few_q5_k, load_q5_k, NULL, &quads_q5_k, NULL, build_q5_k},
+    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, few_q6_k, load_q6_k, NULL, &quads_q6_k, NULL,
+     build_q6_k},
+    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, NULL, load_iq4_xs, NULL, NULL, NULL, build_iq4_xs},
+    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, NULL, load_iq3_s_signed, NULL, NULL, NULL,
+     NULL},
+    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, NULL, load_iq3_xxs_signed, NULL, NULL,
+     NULL, NULL},
+    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, NULL, load_iq2_s_signed, NULL, NULL, NULL,
+     NULL},
+    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, NULL, load_iq2_xs_signed, NULL, NULL, NULL,
      NULL},
     {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, NULL, load_iq2_xxs_signed, NULL, NULL,
-     NULL},
-    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, NULL, load_iq1_s, NULL, NULL, NULL},
-    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, NULL, load_iq1_m, NULL, NULL, NULL},
-    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, NULL, load_tq1_0, NULL, NULL, NULL},
-    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, NULL, load_tq2_0, NULL, NULL, NULL},
+     NULL, NULL},
+    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, NULL, load_iq1_s, NULL, NULL, NULL, NULL},
+    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, NULL, load_iq1_m, NULL, NULL, NULL, NULL},
+    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, NULL, load_tq1_0, NULL, NULL, NULL, NULL},
+    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, NULL, load_tq2_0, NULL, NULL, NULL, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -497,6 +504,7 @@ static void run_panels(struct panel p, const struct act *a, float *y, size_t ldy
 struct prepared {
     struct token tokens[MAX_DIRECT];
     struct group_sums sums;
+    int32_t *packed[2]; // of the rows that are read, and of those before them
     struct few few[MAX_PASSES];
 };
 
@@ -538,6 +546,8 @@ static void prepare_tokens(const struct format *f, const struct act *a, struct p
     struct sums first = {take(&scratch, n_bytes), take(&scratch, n_bytes), take(&scratch, n_bytes),
                          take(&scratch, n_bytes)};
     p->sums = (struct group_sums){first, stride, first.extra, stride};
+    p->packed[0] = first.dot; // which needs none of the others
+    p->packed[1] = first.extra;
 }
 
 /* Token I of FEW. */
@@ -624,6 +634,27 @@ static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t
     }
 }
 
+/* The same with the first token, where sums are packed: into P's I-th ones, while S sums up those
+ * of the panel before. */
+static void rows_packed(const struct panel *w, const struct prepared *p, float *y, size_t i_sums,
+                        struct summing *s) {
+    const struct token *token = p->tokens;
+    int32_t *sums = p->packed[i_sums];
+    for (size_t i = 0; i < w->n_rows; i++) {
+        struct sums of_row = {.dot = sums + i * p->sums.stride};
+        w->f->direct(w->w + i * w->row_bytes, w->n_blocks, token, &of_row);
+        size_t done = s->n_blocks * (i + 1) / w->n_rows;
+        sum_on(s, i + 1 < w->n_rows ? done / 16 * 16 : done);
+    }
+    *s = (struct summing){.sums = sums,
+                          .stride = p->sums.stride,
+                          .n_blocks = w->n_blocks,
+                          .da = token->d,
+                          .acc = _mm256_setzero_ps(),
+                          .y = y,
+                          .rows = (__mmask8)first_lanes(w->n_rows)};
+}
+
 /* The rows of a panel, at most FEW_ROWS. */
 static void rows_few(const struct panel *w, size_t n_tokens, float *y, size_t ldy,
                      const struct few few[MAX_PASSES]) {
@@ -643,8 +674,10 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
     const struct format *f = find_format(type->id);
     const struct prepared *prepared = scratch;
     bool few = goes_few(f, a), direct = !few && a->n <= MAX_DIRECT;
+    bool packed = direct && f->halves && f->halves->packed; // with one token, as these go few
     size_t row_bytes = quant_row_bytes(type, a->k);
     size_t height = few ? FEW_ROWS : direct ? GROUP : MAX_STRIPS * STRIP;
+    struct summing summing = {0};
     for (size_t r = 0; r < n_rows; r += height) {
         size_t left = n_rows - r;
         struct panel p = {.f = f,
@@ -655,11 +688,14 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
                           .n_blocks = a->k / a->block};
         if (few)
             rows_few(&p, a->n, y + r, ldy, prepared->few);
+        else if (packed)
+            rows_packed(&p, prepared, y + r, r / height % 2, &summing);
         else if (direct)
             rows_direct(&p, a->n, y + r, ldy, prepared);
         else
             run_panels(p, a, y + r, ldy, scratch);
     }
+    sum_on(&summing, summing.n_blocks);
 }
 
 #endif

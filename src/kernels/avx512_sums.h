@@ -1,0 +1,168 @@
+/* The last step of direct products for AVX-512 with VNNI, part of avx512.c: what avx512_direct.h
+ * put down for the blocks of GROUP rows is summed up in floats with a lane for each row, in the
+ * order that kernels.h demands. */
+#ifndef OCTET_KERNELS_AVX512_SUMS_H
+#define OCTET_KERNELS_AVX512_SUMS_H
+
+#include "kernels/avx512_direct.h"
+
+enum { GROUP = 8 }; // rows that are summed up together
+
+/* ---- Sums as they are ------------------------------------------------------------------------ */
+
+/* Of GROUP rows STRIDE words apart, what blocks B .. B + 3 have; that of a block is a register. */
+INLINE void words_of_rows(const void *sums, size_t stride, __m256i out[4]) {
+    const int32_t *p = sums;
+    __m256i v[4];
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm256_set_m128i(load_128(p + (i + 4) * stride), load_128(p + i * stride));
+    __m256i low = _mm256_unpacklo_epi32(v[0], v[1]), high = _mm256_unpackhi_epi32(v[0], v[1]);
+    __m256i low2 = _mm256_unpacklo_epi32(v[2], v[3]), high2 = _mm256_unpackhi_epi32(v[2], v[3]);
+    out[0] = _mm256_unpacklo_epi64(low, low2);
+    out[1] = _mm256_unpackhi_epi64(low, low2);
+    out[2] = _mm256_unpacklo_epi64(high, high2);
+    out[3] = _mm256_unpackhi_epi64(high, high2);
+}
+
+INLINE void ints_of_rows(const int32_t *sums, size_t stride, __m256 out[4]) {
+    __m256i words[4];
+    words_of_rows(sums, stride, words);
+    UNROLL
+    for (size_t i = 0; i < 4; i++) out[i] = _mm256_cvtepi32_ps(words[i]);
+}
+
+INLINE void floats_of_rows(const float *sums, size_t stride, __m256 out[4]) {
+    __m256i words[4];
+    words_of_rows(sums, stride, words);
+    UNROLL
+    for (size_t i = 0; i < 4; i++) out[i] = _mm256_castsi256_ps(words[i]);
+}
+
+/* The sums of GROUP rows. */
+struct group_sums {
+    struct sums first; // those of the first row
+    size_t stride;     // from a row to the next
+    const int32_t *extra;
+    size_t extra_stride; // 0: all rows have the same
+};
+
+/* Blocks B .. B + N - 1, N <= 4. */
+INLINE __m256 sum_quad(const struct group_sums *s, const float *da, size_t b, size_t n,
+                       bool has_min, __m256 acc) {
+    __m256 dot[4], d[4], extra[4], m[4];
+    ints_of_rows(s->first.dot + b, s->stride, dot);
+    floats_of_rows(s->first.d + b, s->stride, d);
+    if (has_min) {
+        ints_of_rows(s->extra + b, s->extra_stride, extra);
+        floats_of_rows(s->first.m + b, s->stride, m);
+    }
+    UNROLL
+    for (size_t i = 0; i < n; i++) {
+        __m256 of_token = _mm256_set1_ps(da[b + i]);
+        acc = _mm256_fmadd_ps(dot[i], _mm256_mul_ps(d[i], of_token), acc);
+        if (has_min) acc = _mm256_fnmadd_ps(extra[i], _mm256_mul_ps(m[i], of_token), acc);
+    }
+    return acc;
+}
+
+INLINE __m256 sum_blocks(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
+                         const uint8_t *next) {
+    __m256 acc = _mm256_setzero_ps();
+    size_t b = 0;
+    for (; b + 4 <= n_blocks; b += 4) {
+        prefetch(next + 32 * b, 128); // memory would have nothing to do meanwhile
+        acc = sum_quad(s, da, b, 4, has_min, acc);
+    }
+    if (b + 1 == n_blocks) return sum_quad(s, da, b, 1, has_min, acc);
+    if (b + 2 == n_blocks) return sum_quad(s, da, b, 2, has_min, acc);
+    return b + 3 == n_blocks ? sum_quad(s, da, b, 3, has_min, acc) : acc;
+}
+
+/* The products of GROUP rows with a token whose blocks have the scales DA. NEXT: the row after
+ * them. */
+static __m256 sum_up(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
+                     const uint8_t *next) {
+    return has_min ? sum_blocks(s, da, n_blocks, true, next)
+                   : sum_blocks(s, da, n_blocks, false, next);
+}
+
+/* ---- Packed sums ----------------------------------------------------------------------------- */
+
+/* Of GROUP rows, 16 blocks: register j has the dots of blocks j and 8 + j, then their d. */
+INLINE void packed_of_rows(const int32_t *sums, size_t stride, __m512i out[8]) {
+    __m512i row[8], two[8], four[4];
+    UNROLL
+    for (size_t i = 0; i < 8; i++) row[i] = _mm512_loadu_si512(sums + i * stride);
+    UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        two[i] = _mm512_unpacklo_epi16(row[2 * i], row[2 * i + 1]);
+        two[4 + i] = _mm512_unpackhi_epi16(row[2 * i], row[2 * i + 1]);
+    }
+    UNROLL
+    for (size_t i = 0; i < 8; i += 4) {
+        four[0] = _mm512_unpacklo_epi32(two[i], two[i + 1]);
+        four[1] = _mm512_unpackhi_epi32(two[i], two[i + 1]);
+        four[2] = _mm512_unpacklo_epi32(two[i + 2], two[i + 3]);
+        four[3] = _mm512_unpackhi_epi32(two[i + 2], two[i + 3]);
+        out[i] = _mm512_unpacklo_epi64(four[0], four[2]);
+        out[i + 1] = _mm512_unpackhi_epi64(four[0], four[2]);
+        out[i + 2] = _mm512_unpacklo_epi64(four[1], four[3]);
+        out[i + 3] = _mm512_unpackhi_epi64(four[1], four[3]);
+    }
+}
+
+/* N <= 16 blocks, whose tokens' scales are DA. */
+INLINE __m256 sum_packed(const int32_t *sums, size_t stride, __m512 da, size_t n, __m256 acc) {
+    const __m512i halves = _mm512_set_epi32(8, 8, 8, 8, 8, 8, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0);
+    __m512i packed[8];
+    __m512 dot[8], d[8];
+    packed_of_rows(sums, stride, packed);
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+        __m512i pick = _mm512_add_epi32(halves, _mm512_set1_epi32(i));
+        dot[i] = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm512_castsi512_si256(packed[i])));
+        d[i] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(packed[i], 1));
+        d[i] = _mm512_mul_ps(d[i], _mm512_permutexvar_ps(pick, da));
+    }
+    UNROLL
+    for (size_t i = 0; i < 8; i++)
+        if (i < n)
+            acc =
+                _mm256_fmadd_ps(_mm512_castps512_ps256(dot[i]), _mm512_castps512_ps256(d[i]), acc);
+    UNROLL
+    for (size_t i = 0; i < 8; i++)
+        if (i + 8 < n)
+            acc = _mm256_fmadd_ps(_mm512_extractf32x8_ps(dot[i], 1),
+                                  _mm512_extractf32x8_ps(d[i], 1), acc);
+    return acc;
+}
+
+/* Products of up to GROUP rows with a token, on their way: a group is summed up bit by bit while
+ * the next one's rows are read, as each addition has to wait for the one before it. */
+struct summing {
+    const int32_t *sums; // packed, of the first row
+    size_t stride, n_blocks, n_done;
+    const float *da; // scales of the token's blocks
+    __m256 acc;
+    float *y;
+    __mmask8 rows; // those that there are
+};
+
+/* On to the first END blocks: a multiple of 16, or all. With the last ones products are put down.
+ */
+static void sum_on(struct summing *s, size_t end) {
+    if (end == s->n_done) return;
+    __m256 acc = s->acc;
+    size_t b = s->n_done;
+    for (; b + 16 <= end; b += 16)
+        acc = sum_packed(s->sums + b, s->stride, _mm512_loadu_ps(s->da + b), 16, acc);
+    if (b < end)
+        acc = sum_packed(s->sums + b, s->stride,
+                         _mm512_maskz_loadu_ps(first_lanes(end - b), s->da + b), end - b, acc);
+    s->acc = acc;
+    s->n_done = end;
+    if (end == s->n_blocks) _mm256_mask_storeu_ps(s->y, s->rows, acc);
+}
+
+#endif
