@@ -15,8 +15,7 @@
 #include "kernels/kernels.h"
 
 enum {
-    PREFETCH = 8192,         // bytes ahead; half as many leave two threads waiting for memory
-    PREFETCH_PACKED = 12288, // where sums take up less of the first-level cache
+    PREFETCH = 8192, // bytes ahead; half as many leave two threads waiting for memory
     ZMM_BYTES = 64,
 };
 
@@ -29,14 +28,14 @@ struct token {
 };
 
 /* Of each block of a row, what the product is summed up from: with the d of the token's block,
- * dot * (d * d_token), and where the type has mins, minus extra * (m * d_token). */
+ * dot * (d * d_token), and where the type has mins, minus extra * (m * d_token).
+ *
+ * Sums of formats that are `packed` are all in DOT: for every 16 blocks a register of 16 dots as
+ * int16 and 16 d as f16, which takes half the space in the first-level cache. */
 struct sums {
     int32_t *dot, *extra; // (n_blocks, rounded up to 16)
     float *d, *m;         // the same; they are those of any token
 };
-
-/* Where a dot product fits int16, dots alone are put down, a register for every 16 blocks: 16 dots
- * and 16 d as f16. Half as much to write and to keep in the first-level cache. */
 
 typedef void direct_fn(const uint8_t *row, size_t n_blocks, const struct token *t,
                        const struct sums *out);
@@ -627,14 +626,14 @@ INLINE __m128i halves_of_four(struct four p, size_t offset) {
 }
 
 /* The same for N <= 16 blocks that follow each other. */
-INLINE __m512 floats_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
+INLINE __m256i halves_of_blocks(const uint8_t *block, size_t step, size_t n, size_t offset) {
     __m128i h[4] = {0};
     UNROLL
     for (size_t i = 0; i < 4; i++)
         if (4 * i < n)
             h[i] = halves_of_four(four_from(block + 4 * i * step, step, n - 4 * i), offset);
     __m128i low = _mm_unpacklo_epi64(h[0], h[1]), high = _mm_unpacklo_epi64(h[2], h[3]);
-    return _mm512_cvtph_ps(_mm256_set_m128i(high, low));
+    return _mm256_set_m128i(high, low);
 }
 
 /* The powers of two in the first bytes. */
@@ -648,13 +647,12 @@ INLINE __m128 powers_of_four(struct four p) {
     return _mm_castsi128_ps(_mm_mask_mov_epi32(bits, is_nan, _mm_set1_epi32(0x7fc00000)));
 }
 
-INLINE __m512 scales_of_blocks(const struct halves_format *f, const uint8_t *block, size_t n) {
-    if (!f->e8) return floats_of_blocks(block, f->block_bytes, n, 0);
+INLINE __m512 powers_of_blocks(const uint8_t *block, size_t step, size_t n) {
     __m512 d = _mm512_setzero_ps();
     UNROLL
     for (size_t i = 0; i < 4; i++)
         if (4 * i < n) {
-            struct four p = four_from(block + 4 * i * f->block_bytes, f->block_bytes, n - 4 * i);
+            struct four p = four_from(block + 4 * i * step, step, n - 4 * i);
             __m512 four = _mm512_broadcast_f32x4(powers_of_four(p));
             d = _mm512_mask_mov_ps(d, (__mmask16)(15u << 4 * i), four);
         }
@@ -706,7 +704,7 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
     const uint8_t *block = row + b * f->block_bytes;
     __m512i dot[4] = {0}, first, second, v[OF_SIXTEEN];
     const bool whole = n == 16 && fills_five(f);
-    prefetch_from(block + (f->packed ? PREFETCH_PACKED : PREFETCH), n * f->block_bytes);
+    prefetch(block, n * f->block_bytes);
     if (whole) load_sixteen(block, f->block_bytes, v);
     UNROLL
     for (size_t i = 0; i < 4; i++) {
@@ -726,24 +724,21 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
     dots = _mm512_permutexvar_epi32(in_order, dots);
     if (!f->has_min)
         dots = _mm512_sub_epi32(dots, _mm512_maskz_loadu_epi32(first_lanes(n), t->sum + b));
-    __m512 d, m;
-    if (whole) {
-        d = _mm512_cvtph_ps(halves_of_sixteen(v, f->block_bytes, 0));
-        m = _mm512_cvtph_ps(halves_of_sixteen(v, f->block_bytes, 2));
-    } else {
-        d = scales_of_blocks(f, block, n);
-        m = f->has_min ? floats_of_blocks(block, f->block_bytes, n, 2) : d;
-    }
+    __m256i d = whole ? halves_of_sixteen(v, f->block_bytes, 0)
+                      : halves_of_blocks(block, f->block_bytes, n, 0);
     if (f->packed) {
-        __m256i of_blocks = whole ? halves_of_sixteen(v, f->block_bytes, 0)
-                                  : _mm512_cvtps_ph(d, _MM_FROUND_TO_NEAREST_INT);
         dots = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(dots));
-        _mm512_storeu_si512(out->dot + b, _mm512_inserti64x4(dots, of_blocks, 1));
+        _mm512_storeu_si512(out->dot + b, _mm512_inserti64x4(dots, d, 1));
         return;
     }
     _mm512_storeu_si512(out->dot + b, dots);
-    _mm512_storeu_ps(out->d + b, d);
-    if (f->has_min) _mm512_storeu_ps(out->m + b, _mm512_xor_ps(m, _mm512_set1_ps(-0.0f)));
+    _mm512_storeu_ps(out->d + b,
+                     f->e8 ? powers_of_blocks(block, f->block_bytes, n) : _mm512_cvtph_ps(d));
+    if (!f->has_min) return;
+    __m256i m = whole ? halves_of_sixteen(v, f->block_bytes, 2)
+                      : halves_of_blocks(block, f->block_bytes, n, 2);
+    // What is to be subtracted, as K-quants have it.
+    _mm512_storeu_ps(out->m + b, _mm512_xor_ps(_mm512_cvtph_ps(m), _mm512_set1_ps(-0.0f)));
 }
 
 INLINE void direct_halves(const struct halves_format *f, const uint8_t *row, size_t n_blocks,
