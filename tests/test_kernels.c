@@ -403,6 +403,8 @@ static void test_products_match(void **state) {
         check_product(type, type->block_elems, true, false);
         check_product(type, 3 * type->block_elems, false, false);
         check_product(type, 3 * type->block_elems, false, true);
+        // Blocks are taken by sixteens or fours, and then come those that are left.
+        check_product(type, (type->block_elems == 32 ? 35 : 7) * type->block_elems, true, true);
         check_product(type, 2048, true, false);
     }
 }
