@@ -683,7 +683,7 @@ INLINE __m512i last_16_of_four(const __m512i v[OF_SIXTEEN], size_t step, size_t 
 
 /* The f16 at OFFSET of each. */
 INLINE __m256i halves_of_sixteen(const __m512i v[OF_SIXTEEN], size_t step, size_t offset) {
-    short w[4][32] = {0};
+    short w[3][32] = {0}; // for v[0] and v[1], v[2] and v[3], v[4]
     __mmask32 second = 0, last = 0;
     for (size_t i = 0; i < 16; i++) {
         size_t at = (i * step + offset) / 2;
