@@ -51,8 +51,12 @@ static enum octet_status go_back(struct bench *bench, size_t n, int32_t depth,
                                  struct octet_err *err) {
     bool whole = true;
     for (size_t i = 0; i < n; i++) {
-        // It keeps what matches, less the last token, which would have no logits.
-        octet_session_reuse(bench->sessions[i], bench->tokens + i, (size_t)depth + 1);
+        // It keeps what matches, less the last token, which would have no logits; but all of it
+        // where that is what the sequence holds, and then sync_to has a token to compute.
+        if (depth == 0)
+            octet_session_clear(bench->sessions[i]);
+        else
+            octet_session_reuse(bench->sessions[i], bench->tokens + i, (size_t)depth + 1);
         whole = whole && octet_session_length(bench->sessions[i]) == (size_t)depth;
     }
     return whole ? OCTET_OK : sync_to(bench, n, depth, err);

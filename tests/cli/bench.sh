@@ -75,6 +75,8 @@ expect_json bench_float_weights_have_their_ceiling \
 
 run "$OCTET" bench -m "$model" --prompt 0 --gen 4 -r 1; expect_stdout bench_table decode
 expect_stdout bench_table_tells_ceilings 'memory reads'
+run "$OCTET" bench -m "$model" --prompt 1 --gen 1 --depth 0,1 --batch 2 -r 2 --no-ceilings --json
+expect_json bench_single_steps 'len(j) == 6 and all(t["tokens_per_s"] > 0 for t in j)' True
 run "$OCTET" bench -m "$model" --warm --prompt 4 --gen 0 -r 1 --no-ceilings
 expect_stdout bench_warm prefill
 run "$OCTET" bench -m "$model" --prompt 64 -c 16 --no-ceilings
