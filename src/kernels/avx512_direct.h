@@ -199,9 +199,9 @@ struct quad_format {
     load_codes_fn *load_codes;
     const uint8_t *order;
     size_t block_bytes;
-    size_t group;   // elements that share a sub-scale: 16 or 32
-    int bias_shift; // log2 of what codes have too much, where the scales are signed
-    bool has_min;   // scales and mins are unsigned, codes have no bias
+    size_t group; // elements that share a sub-scale: 16 or 32
+    int shift;    // log2 of the bias of codes, or with mins, of what dots are multiplied by
+    bool has_min; // scales and mins are unsigned, codes have no bias; or scales are signed
 };
 
 /* From a block's sub-scales, which all lanes of SCALES have, to int16: in the lower half of each
@@ -284,7 +284,10 @@ INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, 
     __m128i isums = sum_rows_512(isum);
     __m128i gsums =
         sum_groups(f, f->has_min ? quad.min : quad.scale, t->bsum + b * (f->group == 16 ? 16 : 8));
-    if (!f->has_min) isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->bias_shift));
+    if (!f->has_min)
+        isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->shift));
+    else if (f->shift)
+        isums = _mm_srai_epi32(isums, f->shift);
     _mm_storeu_si128((void *)(out->dot + b), isums);
     _mm_storeu_ps(out->d + b, quad.d);
     if (f->has_min) {
@@ -382,15 +385,21 @@ INLINE __m128i words_of_blocks(const uint8_t *block, size_t step, size_t n) {
 }
 
 INLINE void load_quad_q2_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
-    const __m512i low = _mm512_set1_epi8(15);
+    // Codes stay where they are in a byte, and scales make up for it: times 16, 4, 1, 1.
+    const __m512i shift = _mm512_broadcast_i32x4(_mm_setr_epi16(4, 2, 0, 0, 4, 2, 0, 0));
+    const __m512i scales = for_lanes(0x3c3cf0f0, 0x0f0f0f0f, 0x3c3cf0f0, 0x0f0f0f0f);
     __m512i v = load_lanes(block, step, n);
-    out->scale = _mm512_and_si512(v, low);
-    out->min = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+    out->scale = _mm512_and_si512(_mm512_sllv_epi16(v, shift), scales);
+    out->min = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
     split_halves(words_of_blocks(block + offsetof(struct block_q2_k, d), step, n), out);
 }
 
 INLINE void codes_q2_k(const uint8_t *block, __m512i code[4]) {
-    planes_in_order(((const struct block_q2_k *)block)->qs, code);
+    __m512i v = load_once(((const struct block_q2_k *)block)->qs);
+    code[0] = _mm512_and_si512(v, _mm512_set1_epi8(0x03)); // times 1
+    code[1] = _mm512_and_si512(v, _mm512_set1_epi8(0x0c)); // times 4
+    code[2] = _mm512_and_si512(v, _mm512_set1_epi8(0x30)); // times 16
+    code[3] = _mm512_and_si512(_mm512_srli_epi16(v, 2), _mm512_set1_epi8(0x30));
 }
 
 /* The upper half of each word. */
@@ -441,7 +450,7 @@ INLINE void codes_q6_k(const uint8_t *block, __m512i code[4]) {
 }
 
 static const struct quad_format
-    quads_q2_k = {load_quad_q2_k, codes_q2_k, order_2_bit, sizeof(struct block_q2_k), 16, 0, true},
+    quads_q2_k = {load_quad_q2_k, codes_q2_k, order_2_bit, sizeof(struct block_q2_k), 16, 4, true},
     quads_q3_k = {load_quad_q3_k, codes_q3_k, order_2_bit, sizeof(struct block_q3_k), 16, 2, false},
     quads_q4_k = {load_quad_q4_k, codes_q4_k, order_4_bit, sizeof(struct block_q4_k), 32, 0, true},
     quads_q5_k = {load_quad_q4_k, codes_q5_k, order_4_bit, sizeof(struct block_q5_k), 32, 0, true},

@@ -173,7 +173,9 @@ INLINE void few_quads(const struct quad_format *f, const struct few_rows *w, con
             __m512i groups = group_sums_few(f, f->has_min ? quad.min : quad.scale,
                                             of->bsum + b * FEW * 256 / f->group, tokens_of(n, g));
             if (!f->has_min)
-                dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->bias_shift));
+                dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->shift));
+            else if (f->shift)
+                dots = _mm512_srai_epi32(dots, (unsigned)f->shift);
             acc[g] = add_block(acc[g], dots, d, da, false);
             if (f->has_min) acc[g] = add_block(acc[g], groups, m, da, true);
         }
