@@ -91,12 +91,12 @@ static void measure(const struct kernels *kernels, const struct quant_type *type
     p.x = allocate(sizeof(float) * SIDE * MAX_TOKENS);
     p.y = allocate(sizeof(float) * n_out);
     p.scratch = allocate(matmul_scratch_bytes(SIDE));
-    p.act = (struct act){MAX_TOKENS,
-                         SIDE,
-                         (uint32_t)block,
-                         allocate((size_t)SIDE * MAX_TOKENS),
-                         allocate(sizeof(float) * n_blocks * MAX_TOKENS),
-                         allocate(sizeof(int16_t) * (SIDE / QUANT_GROUP) * MAX_TOKENS)};
+    p.act = (struct act){.n = MAX_TOKENS,
+                         .k = SIDE,
+                         .block = (uint32_t)block,
+                         .q = allocate((size_t)SIDE * MAX_TOKENS),
+                         .d = allocate(sizeof(float) * n_blocks * MAX_TOKENS),
+                         .bsum = allocate(sizeof(int16_t) * (SIDE / QUANT_GROUP) * MAX_TOKENS)};
     uint64_t state = 1;
     for (size_t i = 0; i < (size_t)SIDE * MAX_TOKENS; i++)
         p.x[i] = (float)(int32_t)next_random(&state) * 0x1p-31f;

@@ -239,12 +239,12 @@ static void test_norms_are_accurate(void **state) {
 /* ---- Quantisation of activations ------------------------------------------------------------- */
 
 static struct act make_act(size_t n, size_t k, uint32_t block) {
-    return (struct act){n,
-                        k,
-                        block,
-                        allocate(n * k),
-                        allocate(n * (k / block) * sizeof(float)),
-                        allocate(n * (k / QUANT_GROUP) * sizeof(int16_t))};
+    return (struct act){.n = n,
+                        .k = k,
+                        .block = block,
+                        .q = allocate(n * k),
+                        .d = allocate(n * (k / block) * sizeof(float)),
+                        .bsum = allocate(n * (k / QUANT_GROUP) * sizeof(int16_t))};
 }
 
 static void free_act(struct act *a) {
@@ -348,12 +348,13 @@ static void check_part(const struct kernels *k, const struct product *p, size_t 
                        size_t n_rows, size_t first_token, size_t n) {
     const float guard = 12345.0f;
     size_t n_blocks = p->a->k / p->a->block;
-    struct act part = {n,
-                       p->a->k,
-                       p->a->block,
-                       p->a->q + first_token * p->a->k,
-                       p->a->d + first_token * n_blocks,
-                       p->a->bsum + first_token * (p->a->k / QUANT_GROUP)};
+    struct act part = {.n = n,
+                       .k = p->a->k,
+                       .block = p->a->block,
+                       .q = p->a->q + first_token * p->a->k,
+                       .d = p->a->d + first_token * n_blocks,
+                       .bsum = p->a->bsum + first_token * (p->a->k / QUANT_GROUP),
+                       .ahead = first_row * 64}; // what is fetched meanwhile changes nothing
     for (size_t i = 0; i < MAX_TOKENS * LDY; i++) p->y[i] = guard;
     kernels_multiply(k, p->type, p->w + first_row * quant_row_bytes(p->type, p->a->k), n_rows,
                      &part, p->y, LDY, p->scratch);

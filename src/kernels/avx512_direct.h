@@ -15,7 +15,7 @@
 #include "kernels/kernels.h"
 
 enum {
-    PREFETCH = 8192, // bytes ahead; half as many leave two threads waiting for memory
+    AHEAD = 8192, // bytes, where the caller has no better idea; half as many leave threads waiting
     ZMM_BYTES = 64,
 };
 
@@ -25,6 +25,7 @@ struct token {
     const int16_t *bsum; // of groups of 16 or 32, see prepare_bsum
     const int32_t *sum;  // (k / 32) of groups of 32, times the bias of codes that have one
     const float *d;      // (n_blocks)
+    size_t ahead;        // bytes from what is read of a row to what is fetched
 };
 
 /* Of each block of a row, what the product is summed up from: with the d of the token's block,
@@ -74,7 +75,9 @@ INLINE void prefetch_from(const uint8_t *p, size_t n_bytes) {
         _mm_prefetch((const void *)(p + i), _MM_HINT_NTA);
 }
 
-INLINE void prefetch(const uint8_t *p, size_t n_bytes) { prefetch_from(p + PREFETCH, n_bytes); }
+INLINE void prefetch(const struct token *t, const uint8_t *p, size_t n_bytes) {
+    prefetch_from(p + t->ahead, n_bytes);
+}
 
 /* The activations of a long row do not all stay in the first-level cache while weights stream
  * through it, and would queue for it behind what comes from memory. */
@@ -248,9 +251,9 @@ INLINE __m512i pack_dots(__m512i a, __m512i qa, __m512i b, __m512i qb) {
 
 /* Sum of scale * code * q over one block. */
 INLINE __m512i dot_codes(const struct quad_format *f, const uint8_t *block, __m512i scales,
-                         const int8_t *q) {
+                         const struct token *t, const int8_t *q) {
     __m512i code[4], sum = _mm512_setzero_si512();
-    prefetch(block, f->block_bytes);
+    prefetch(t, block, f->block_bytes);
     prefetch_token(q, 256);
     f->load_codes(block, code);
     UNROLL
@@ -271,16 +274,16 @@ INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, 
     struct quad quad;
     __m512i isum[4] = {0};
     f->load_quad(block, f->block_bytes, n, &quad);
-    isum[0] = dot_codes(f, block, _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x00), q);
+    isum[0] = dot_codes(f, block, _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x00), t, q);
     if (n > 1)
         isum[1] = dot_codes(f, block + f->block_bytes,
-                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x55), q + 256);
+                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x55), t, q + 256);
     if (n > 2)
         isum[2] = dot_codes(f, block + 2 * f->block_bytes,
-                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xaa), q + 512);
+                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xaa), t, q + 512);
     if (n > 3)
         isum[3] = dot_codes(f, block + 3 * f->block_bytes,
-                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xff), q + 768);
+                            _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xff), t, q + 768);
     __m128i isums = sum_rows_512(isum);
     __m128i gsums =
         sum_groups(f, f->has_min ? quad.min : quad.scale, t->bsum + b * (f->group == 16 ? 16 : 8));
@@ -490,7 +493,7 @@ static void direct_iq4_xs(const uint8_t *row, size_t n_blocks, const struct toke
             const uint8_t *p = block + at * step;
             const int8_t *q = t->q + (b + at) * 256;
             __m512i code[4];
-            prefetch(p, step);
+            prefetch(t, p, step);
             nibbles_in_order(((const struct block_iq4_xs *)p)->qs, code);
             UNROLL
             for (size_t j = 0; j < 4; j++) code[j] = look_up(quant_iq4_codebook, 128, code[j]);
@@ -537,10 +540,11 @@ INLINE __m512i with_signs(const int8_t *q, uint64_t negative) {
 }
 
 /* Sum of scale * element * q over one block. */
-INLINE __m512i dot_lattice(const struct lattice_format *f, const uint8_t *block, const int8_t *q) {
+INLINE __m512i dot_lattice(const struct lattice_format *f, const uint8_t *block,
+                           const struct token *t, const int8_t *q) {
     __m512i sum = _mm512_setzero_si512();
     struct lattice v;
-    prefetch(block, f->block_bytes);
+    prefetch(t, block, f->block_bytes);
     f->load(block, &v);
     UNROLL
     for (int p = 0; p < 2; p++) {
@@ -559,7 +563,7 @@ INLINE void direct_lattice(const struct lattice_format *f, const uint8_t *row, s
         size_t n = n_blocks - b < 4 ? n_blocks - b : 4;
         __m512i sum[4] = {0};
         for (size_t i = 0; i < n; i++)
-            sum[i] = dot_lattice(f, block + i * f->block_bytes, t->q + (b + i) * 256);
+            sum[i] = dot_lattice(f, block + i * f->block_bytes, t, t->q + (b + i) * 256);
         __m128i words = words_of_blocks(block, f->block_bytes, n);
         __m128 d = _mm_mul_ps(upper_halves(_mm_slli_epi32(words, 16)), _mm_set1_ps(f->unit));
         _mm_storeu_si128((void *)(out->dot + b), sum_rows_512(sum));
@@ -713,7 +717,7 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
     const uint8_t *block = row + b * f->block_bytes;
     __m512i dot[4] = {0}, first, second, v[OF_SIXTEEN];
     const bool whole = n == 16 && fills_five(f);
-    prefetch(block, n * f->block_bytes);
+    prefetch(t, block, n * f->block_bytes);
     if (whole) load_sixteen(block, f->block_bytes, v);
     UNROLL
     for (size_t i = 0; i < 4; i++) {
@@ -838,7 +842,7 @@ INLINE void direct_chunks(load_chunk_fn *load, size_t block_bytes, int bias_shif
     for (size_t b = 0; b < n_blocks; b++) {
         const int8_t *q = t->q + b * 256;
         struct chunk c;
-        prefetch(row + b * block_bytes, block_bytes);
+        prefetch(t, row + b * block_bytes, block_bytes);
         load(row + b * block_bytes, &c);
         __m256i excess = _mm256_madd_epi16(c.scale, load_256(t->bsum + b * 16));
         excess = _mm256_slli_epi32(excess, bias_shift);

@@ -515,12 +515,14 @@ static void *take(uint8_t **scratch, size_t n_bytes) {
     return p;
 }
 
+static size_t bytes_ahead(const struct act *a) { return a->ahead ? a->ahead : AHEAD; }
+
 static struct token prepare_token(const struct format *f, const struct act *a, size_t i,
                                   uint8_t **scratch) {
     size_t k = a->k, n_blocks = k / a->block, padded = (k + 1023) / 1024 * 1024;
     const int8_t *q = a->q + i * k;
     const int16_t *bsum = a->bsum + i * (k / QUANT_GROUP);
-    struct token t = {.q = q, .bsum = bsum, .d = a->d + i * n_blocks};
+    struct token t = {.q = q, .bsum = bsum, .d = a->d + i * n_blocks, .ahead = bytes_ahead(a)};
     if (f->quads) {
         int8_t *ordered = take(scratch, padded);
         int16_t *sums = take(scratch, padded / QUANT_GROUP * sizeof *sums);
@@ -609,16 +611,16 @@ static void prepare(const struct quant_type *type, const void *w, const struct a
         prepare_tokens(f, a, p, free_bytes);
     else
         return;
-    prefetch_from(w, PREFETCH);
+    prefetch_from(w, bytes_ahead(a));
 }
 
 /* The rows of a panel, at most GROUP. */
 static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t ldy,
                         const struct prepared *p) {
     const struct sums *first = &p->sums.first;
-    const uint8_t *next = w->w + w->n_rows * w->row_bytes;
     for (size_t t = 0; t < n_tokens; t++) {
         const struct token *token = &p->tokens[t];
+        const uint8_t *next = w->w + w->n_rows * w->row_bytes + token->ahead;
         for (size_t i = 0; i < w->n_rows; i++) {
             size_t at = i * p->sums.stride;
             struct sums of_row = {first->dot + at, first->extra + at, first->d + at, first->m + at};

@@ -37,6 +37,9 @@ struct act {
     int8_t *q;     // (n, k), -127..127
     float *d;      // (n, k / block)
     int16_t *bsum; // (n, k / 16) sums of q over groups of 16
+    // How many bytes ahead of what it reads of the weights a product should fetch; 0: its choice.
+    // Not all tables follow it.
+    size_t ahead;
 };
 
 /* A run of queries that attend to the same keys and values. */

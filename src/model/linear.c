@@ -1,5 +1,6 @@
 /* Products of activation rows with weight matrices. Work is cut by rows of the matrices, which any
  * thread may take; no sum is ever split. */
+#include "base/probe.h"
 #include "model/step.h"
 
 enum {
@@ -126,6 +127,23 @@ void products_expect(struct step *s, const struct product *list, size_t n_produc
     }
 }
 
+static size_t weight_bytes(const struct product *list, size_t n_products) {
+    size_t n_bytes = 0;
+    for (size_t i = 0; i < n_products; i++) {
+        const struct tensor *w = list[i].w;
+        if (list[i].n > 0) n_bytes += w->rows * quant_row_bytes(w->type, w->cols);
+    }
+    return n_bytes;
+}
+
+static void run_products(struct step *s, struct products_job *job, size_t n_tasks) {
+    double start = s->decodes ? probe_seconds() : 0;
+    pool_ranges(s->pool, n_tasks, products_range, job);
+    if (s->decodes)
+        lookahead_add(&s->lookahead, weight_bytes(job->list, job->n_products),
+                      probe_seconds() - start);
+}
+
 void products(struct step *s, const struct product *list, size_t n_products) {
     quantize_input(s, list, n_products);
     struct products_job job = {s, list, n_products};
@@ -135,7 +153,7 @@ void products(struct step *s, const struct product *list, size_t n_products) {
         if (!s->expects) pool_expect(s->pool, t, NULL, 0); // these here were expected last
     }
     s->expects = false;
-    pool_ranges(s->pool, total, products_range, &job);
+    run_products(s, &job, total);
 }
 
 struct product product_of(const struct step *s, const struct linear *l, float *y) {

@@ -7,6 +7,7 @@
 #include "base/threads.h"
 #include "kernels/kernels.h"
 #include "model/kv.h"
+#include "model/lookahead.h"
 #include "model/model.h"
 
 /* Activation rows on their way into weight matrices: quantised when the first matrix asks, once for
@@ -49,6 +50,8 @@ struct step {
     size_t scratch_bytes;
     bool expects;                     // products_expect was called since the last products
     const struct product **ready_for; // (n_threads) what the kernels prepared scratch for
+    struct lookahead lookahead;
+    bool decodes; // this step has one row
 };
 
 /* Bytes of workspace that N rows need, with the step's pointers set into BASE (64-byte aligned) if

@@ -50,12 +50,12 @@ static void report(bool ok, const char *what, const char *detail, size_t a, size
 
 static void make_act(const float *x, size_t n, size_t k, uint32_t block, const struct kernels *with,
                      struct act *a) {
-    *a = (struct act){n,
-                      k,
-                      block,
-                      make(n * k),
-                      make(n * (k / block) * sizeof(float)),
-                      make(n * (k / 16) * sizeof(int16_t))};
+    *a = (struct act){.n = n,
+                      .k = k,
+                      .block = block,
+                      .q = make(n * k),
+                      .d = make(n * (k / block) * sizeof(float)),
+                      .bsum = make(n * (k / 16) * sizeof(int16_t))};
     for (size_t i = 0; i < n; i++) with->quantize(x + i * k, i, a);
 }
 
