@@ -4,8 +4,9 @@
 
 enum { EVERY = 16 }; // steps
 
-static const size_t distances[2] = {6144, 10240};
-static const double weight = 0.5, most = 0.03;
+static const size_t distances[2] = {6144, 10240}; // bytes; the best ones of slow and fast memory
+static const double weight = 0.5;                 // of the latest comparison in the average
+static const double most = 0.03;                  // a comparison that shows more was disturbed
 
 static double limited(double x) { return x > most ? most : x < -most ? -most : x; }
 

@@ -14,7 +14,7 @@
 struct lookahead {
     double seconds, n_bytes; // of the products of this step so far
     double pace;             // seconds per byte of the last step with the usual distance; 0: none
-    double excess;           // by how much the other distance is slower, on average
+    double excess;           // share by which the other distance is slower, on average
     unsigned n_steps, usual;
     bool tries; // this step has the other distance
 };
