@@ -17,6 +17,11 @@ const char *octet_status_text(enum octet_status status) {
     return i < sizeof texts / sizeof *texts ? texts[i] : "unknown status";
 }
 
+void octet_one_line(char *text) {
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
 enum octet_status octet_fail(struct octet_err *err, enum octet_status status, const char *fmt,
                              ...) {
     if (!err) return status;
@@ -25,9 +30,7 @@ enum octet_status octet_fail(struct octet_err *err, enum octet_status status, co
     va_start(args, fmt);
     vsnprintf(err->message, sizeof err->message, fmt, args);
     va_end(args);
-    // Names from hostile files end up here: keep escape sequences away from the terminal.
-    for (char *c = err->message; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    octet_one_line(err->message);
     return status;
 }
 

@@ -10,6 +10,10 @@
 __attribute__((format(printf, 3, 4))) enum octet_status
 octet_fail(struct octet_err *err, enum octet_status status, const char *fmt, ...);
 
+/* Makes TEXT one line that is safe to print: newlines and control bytes become '?'. What messages
+ * quote comes from hostile files and requests. */
+void octet_one_line(char *text);
+
 /* The message for an allocation that failed; WHAT names what the memory was for. */
 enum octet_status octet_fail_memory(struct octet_err *err, const char *what, size_t n_bytes);
 

@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/status.h"
+
 void body_complain(struct body *body, const char *fmt, ...) {
     if (body->wrong[0]) return;
     va_list args;
     va_start(args, fmt);
     vsnprintf(body->wrong, sizeof body->wrong, fmt, args);
     va_end(args);
+    octet_one_line(body->wrong);
 }
 
 bool body_open(struct body *body, const char *bytes, size_t n_bytes) {
