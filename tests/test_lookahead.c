@@ -8,27 +8,55 @@
 
 #include "model/lookahead.h"
 
+enum { N_PRODUCTS = 12 };
+
 /* Steps of a machine where a byte takes PACE seconds, and SLOW more with the distance BAD. How many
- * of them had it. */
+ * of them had nothing but it. */
 static int run(struct lookahead *l, int n_steps, double pace, double slow, size_t bad) {
     int n_bad = 0;
     for (int i = 0; i < n_steps; i++) {
-        size_t distance = lookahead_begin(l);
-        n_bad += distance == bad;
-        lookahead_add(l, 1000, 1000 * pace * (distance == bad ? 1 + slow : 1));
-        lookahead_add(l, 3000, 3000 * pace * (distance == bad ? 1 + slow : 1));
+        lookahead_begin(l);
+        int n = 0;
+        for (int p = 0; p < N_PRODUCTS; p++) {
+            size_t distance = lookahead_next(l), n_bytes = p % 4 ? 1000 : 3000;
+            n += distance == bad;
+            double share = p % 4 ? 1 : 1.2; // not all kinds of products are equally fast
+            lookahead_add(l, n_bytes,
+                          (double)n_bytes * share * pace * (distance == bad ? 1 + slow : 1));
+        }
+        n_bad += n == N_PRODUCTS;
     }
     return n_bad;
 }
 
+/* Distances as they are in one step. */
+static size_t of_a_step(struct lookahead *l) {
+    lookahead_begin(l);
+    return lookahead_next(l);
+}
+
+/* One that is not a try. */
 static size_t usual(struct lookahead *l) {
-    size_t distance = lookahead_begin(l);
-    return l->tries ? lookahead_begin(l) : distance;
+    size_t distance = of_a_step(l);
+    return l->tries ? of_a_step(l) : distance;
+}
+
+static void test_the_first_step_shows_what_is_much_better(void **state) {
+    (void)state;
+    const size_t distances[LOOKAHEAD_N] = {6144, 10240, 16384};
+    for (size_t i = 0; i < LOOKAHEAD_N; i++) {
+        struct lookahead l = {0};
+        run(&l, 1, 1e-10, -0.4, distances[i]);
+        assert_int_equal(run(&l, 1, 1e-10, -0.4, distances[i]), 1);
+        int n = run(&l, 100, 1e-10, -0.4, distances[i]);
+        assert_in_range(n, 98, 100); // the others are not tried
+    }
 }
 
 static void test_the_faster_distance_is_the_usual_one(void **state) {
     (void)state;
     struct lookahead l = {0};
+    run(&l, 1, 1e-10, 0, 0);
     size_t first = usual(&l);
     run(&l, 64, 1e-10, 0.02, first);
     assert_int_not_equal(usual(&l), first);
@@ -40,25 +68,26 @@ static void test_the_faster_distance_is_the_usual_one(void **state) {
 static void test_memory_that_changes_its_speed_decides_nothing(void **state) {
     (void)state;
     struct lookahead l = {0};
-    size_t first = usual(&l);
-    run(&l, 64, 1e-10, 0.03, first);
-    size_t better = usual(&l);
+    size_t first = 6144;
+    run(&l, 64, 1e-10, -0.03, first);
+    assert_int_equal(usual(&l), first);
     for (int i = 0; i < 20; i++) {
-        run(&l, 37, i % 2 ? 2e-10 : 1e-10, 0.03, first);
-        assert_int_equal(usual(&l), better);
+        run(&l, 37, i % 2 ? 2e-10 : 1e-10, -0.03, first);
+        assert_int_equal(usual(&l), first);
     }
 }
 
 static void test_steps_without_products_teach_nothing(void **state) {
     (void)state;
     struct lookahead l = {0};
-    size_t first = usual(&l);
+    run(&l, 1, 1e-10, -0.4, 10240);
     for (int i = 0; i < 100; i++) lookahead_begin(&l);
-    assert_int_equal(usual(&l), first);
+    assert_int_equal(usual(&l), 10240);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_first_step_shows_what_is_much_better),
         cmocka_unit_test(test_the_faster_distance_is_the_usual_one),
         cmocka_unit_test(test_memory_that_changes_its_speed_decides_nothing),
         cmocka_unit_test(test_steps_without_products_teach_nothing),

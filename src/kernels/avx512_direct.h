@@ -16,6 +16,7 @@
 
 enum {
     AHEAD = 8192, // bytes, where the caller has no better idea; half as many leave threads waiting
+    NEAR = 2048,  // from the second-level cache to the first one
     ZMM_BYTES = 64,
 };
 
@@ -75,8 +76,31 @@ INLINE void prefetch_from(const uint8_t *p, size_t n_bytes) {
         _mm_prefetch((const void *)(p + i), _MM_HINT_NTA);
 }
 
+/* The cache lines that begin in P .. P + N_BYTES - 1, so that of neighbours none comes twice. */
+#define PREFETCH_LINES(p, n_bytes, hint)                                                           \
+    for (uintptr_t line = ((uintptr_t)(p) + ZMM_BYTES - 1) / ZMM_BYTES * ZMM_BYTES;                \
+         line < (uintptr_t)(p) + (n_bytes); line += ZMM_BYTES)                                     \
+    _mm_prefetch((const void *)line, hint)
+
+/* A core may have more lines on their way to its second-level cache than to its first one. Which is
+ * better is measured, see model/lookahead.h. */
 INLINE void prefetch(const struct token *t, const uint8_t *p, size_t n_bytes) {
-    prefetch_from(p + t->ahead, n_bytes);
+    if (t->ahead < AHEAD_OUTER) {
+        prefetch_from(p + t->ahead, n_bytes);
+    } else {
+        PREFETCH_LINES(p + t->ahead, n_bytes, _MM_HINT_T1);
+        PREFETCH_LINES(p + NEAR, n_bytes, _MM_HINT_T0);
+    }
+}
+
+/* What is between a row's first byte and what its own fetches begin with. */
+INLINE void prefetch_first(const uint8_t *row, size_t ahead) {
+    if (ahead < AHEAD_OUTER) {
+        prefetch_from(row, ahead);
+    } else {
+        PREFETCH_LINES(row, NEAR, _MM_HINT_T0);
+        PREFETCH_LINES(row + NEAR, ahead - NEAR, _MM_HINT_T1);
+    }
 }
 
 /* The activations of a long row do not all stay in the first-level cache while weights stream

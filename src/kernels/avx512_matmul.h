@@ -611,7 +611,7 @@ static void prepare(const struct quant_type *type, const void *w, const struct a
         prepare_tokens(f, a, p, free_bytes);
     else
         return;
-    prefetch_from(w, bytes_ahead(a));
+    prefetch_first(w, bytes_ahead(a));
 }
 
 /* The rows of a panel, at most GROUP. */
@@ -620,7 +620,7 @@ static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t
     const struct sums *first = &p->sums.first;
     for (size_t t = 0; t < n_tokens; t++) {
         const struct token *token = &p->tokens[t];
-        const uint8_t *next = w->w + w->n_rows * w->row_bytes + token->ahead;
+        const uint8_t *next = w->w + w->n_rows * w->row_bytes;
         for (size_t i = 0; i < w->n_rows; i++) {
             size_t at = i * p->sums.stride;
             struct sums of_row = {first->dot + at, first->extra + at, first->d + at, first->m + at};
@@ -632,7 +632,7 @@ static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t
             s.extra_stride = 0;
         }
         _mm256_mask_storeu_ps(y + t * ldy, (__mmask8)first_lanes(w->n_rows),
-                              sum_up(&s, token->d, w->n_blocks, w->type->has_min, next));
+                              sum_up(&s, token, w->n_blocks, w->type->has_min, next));
     }
 }
 

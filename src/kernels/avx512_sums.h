@@ -66,12 +66,13 @@ INLINE __m256 sum_quad(const struct group_sums *s, const float *da, size_t b, si
     return acc;
 }
 
-INLINE __m256 sum_blocks(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
-                         const uint8_t *next) {
+INLINE __m256 sum_blocks(const struct group_sums *s, const struct token *t, size_t n_blocks,
+                         bool has_min, const uint8_t *next) {
+    const float *da = t->d;
     __m256 acc = _mm256_setzero_ps();
     size_t b = 0;
     for (; b + 4 <= n_blocks; b += 4) {
-        prefetch_from(next + 32 * b, 128); // memory would have nothing to do meanwhile
+        prefetch(t, next + 32 * b, 128); // memory would have nothing to do meanwhile
         acc = sum_quad(s, da, b, 4, has_min, acc);
     }
     if (b + 1 == n_blocks) return sum_quad(s, da, b, 1, has_min, acc);
@@ -79,12 +80,12 @@ INLINE __m256 sum_blocks(const struct group_sums *s, const float *da, size_t n_b
     return b + 3 == n_blocks ? sum_quad(s, da, b, 3, has_min, acc) : acc;
 }
 
-/* The products of GROUP rows with a token whose blocks have the scales DA. NEXT: what is to be
- * fetched meanwhile. */
-static __m256 sum_up(const struct group_sums *s, const float *da, size_t n_blocks, bool has_min,
-                     const uint8_t *next) {
-    return has_min ? sum_blocks(s, da, n_blocks, true, next)
-                   : sum_blocks(s, da, n_blocks, false, next);
+/* The products of GROUP rows with a token. NEXT: the rows that follow, to be fetched from
+ * meanwhile. */
+static __m256 sum_up(const struct group_sums *s, const struct token *t, size_t n_blocks,
+                     bool has_min, const uint8_t *next) {
+    return has_min ? sum_blocks(s, t, n_blocks, true, next)
+                   : sum_blocks(s, t, n_blocks, false, next);
 }
 
 /* ---- Packed sums ----------------------------------------------------------------------------- */

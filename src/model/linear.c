@@ -137,11 +137,14 @@ static size_t weight_bytes(const struct product *list, size_t n_products) {
 }
 
 static void run_products(struct step *s, struct products_job *job, size_t n_tasks) {
-    double start = s->decodes ? probe_seconds() : 0;
+    if (!s->decodes) {
+        pool_ranges(s->pool, n_tasks, products_range, job);
+        return;
+    }
+    s->input.act32.ahead = s->input.act256.ahead = lookahead_next(&s->lookahead);
+    double start = probe_seconds();
     pool_ranges(s->pool, n_tasks, products_range, job);
-    if (s->decodes)
-        lookahead_add(&s->lookahead, weight_bytes(job->list, job->n_products),
-                      probe_seconds() - start);
+    lookahead_add(&s->lookahead, weight_bytes(job->list, job->n_products), probe_seconds() - start);
 }
 
 void products(struct step *s, const struct product *list, size_t n_products) {
