@@ -11,6 +11,7 @@ struct direct {
     const int8_t *q; // the first token's part of struct act
     const float *d;
     const int16_t *bsum;
+    bool outer; // the second-level cache is fetched into, see struct act
 };
 
 /* Block B of every row. */
@@ -20,10 +21,20 @@ INLINE void blocks_at(const struct direct *r, size_t b, size_t block_bytes,
     for (size_t i = 0; i < WIDTH; i++) p[i] = r->row[i] + b * block_bytes;
 }
 
-/* While a block at P is worked on, its place 8 rows further down is fetched, one cache line after
- * the other, since few can be on their way at once. */
+/* While a block at P is worked on, its place 8 rows further down is fetched. */
+INLINE void fetch(const struct direct *r, const uint8_t *p, size_t n_bytes) {
+    p += WIDTH * r->row_bytes;
+    if (!r->outer) {
+        prefetch(p, n_bytes);
+        return;
+    }
+    for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
+        _mm_prefetch((const char *)(p + i), _MM_HINT_T1);
+}
+
+/* The same, one cache line after the other, since few can be on their way at once. */
 INLINE void fetch_line(const struct direct *r, const uint8_t *p, size_t block_bytes, size_t line) {
-    if (line * CACHE_LINE < block_bytes) prefetch(p + WIDTH * r->row_bytes + line * CACHE_LINE, 1);
+    if (line * CACHE_LINE < block_bytes) fetch(r, p + line * CACHE_LINE, 1);
 }
 
 /* Sums of neighbours: lanes (a, b, a, b) in each half. Then of those: (a, b, c, d). */
@@ -137,7 +148,7 @@ INLINE void direct_256(load_fn *load, size_t block_bytes, const struct traits *f
             bsum[t] = even_odd_16(load_256(r->bsum + t * (r->k / QUANT_GROUP) + b * 16));
         for (size_t i = 0; i < WIDTH; i++) {
             struct block w;
-            prefetch(p[i] + WIDTH * r->row_bytes, block_bytes);
+            fetch(r, p[i], block_bytes);
             load(p[i], &w);
             p[i] += block_bytes;
             __m256i sum[2];
@@ -318,7 +329,7 @@ INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, con
         for (size_t i = 0; i < WIDTH; i++) {
             p[0][i] = r->row[i] + at;
             p[1][i] = p[0][i] + (n - 1) * block_bytes;
-            prefetch(p[0][i] + WIDTH * r->row_bytes, 2 * block_bytes);
+            fetch(r, p[0][i], 2 * block_bytes);
             load(p[0][i], p[1][i], w[i]);
         }
         dot_pairs(w, a, f->sums == SIGNED, sums);

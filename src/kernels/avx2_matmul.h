@@ -301,7 +301,8 @@ static void matmul_direct(const struct job *job, const struct format *f) {
                        .k = a->k,
                        .q = a->q,
                        .d = a->d,
-                       .bsum = a->bsum};
+                       .bsum = a->bsum,
+                       .outer = a->ahead >= AHEAD_OUTER};
     for (size_t row = 0; row < job->n_rows; row += WIDTH) {
         __m256 acc[2];
         rows_from(job, row, d.row);

@@ -41,7 +41,7 @@ struct act {
     int16_t *bsum; // (n, k / 16) sums of q over groups of 16
     // How many bytes ahead of what it reads of the weights a product should fetch; 0: its choice.
     // From AHEAD_OUTER on into the second-level cache, and from there in time into the first one.
-    // Not all tables follow it.
+    // Not all tables follow it; AVX2 does in the caches, but has a distance of its own.
     size_t ahead;
 };
 
