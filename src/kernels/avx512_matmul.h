@@ -24,11 +24,10 @@ enum {
 
 /* How a strip applies the sub-scales of a format. */
 enum scaling {
-    NONE,     // blocks of 32: there are none
-    FOLDED,   // into the codes: q * scale fits a byte
-    EACH_16,  // to each group of 16, in int32
-    EACH_32,  // to each group of 32, as the format has it
-    SHORT_16, // to each group of 16, whose dot product fits int16
+    NONE,    // blocks of 32: there are none
+    FOLDED,  // into the codes: q * scale fits a byte
+    EACH_16, // to each group of 16, in int32
+    EACH_32, // to each group of 32, where two of 16 always have the same
 };
 
 struct format {
@@ -106,8 +105,7 @@ static const struct format formats[] = {
     {QUANT_MXFP4, NONE, 16, direct_mxfp4, few_mxfp4, NULL, load_mxfp4, NULL, &blocks_mxfp4, NULL},
     {QUANT_Q2_K, FOLDED, 0, direct_q2_k, few_q2_k, load_q2_k, NULL, &quads_q2_k, NULL, build_q2_k},
     {QUANT_Q3_K, FOLDED, 4, direct_q3_k, few_q3_k, load_q3_k, NULL, &quads_q3_k, NULL, build_q3_k},
-    {QUANT_Q4_K, SHORT_16, 0, direct_q4_k, few_q4_k, load_q4_k, NULL, &quads_q4_k, NULL,
-     build_q4_k},
+    {QUANT_Q4_K, EACH_32, 0, direct_q4_k, few_q4_k, load_q4_k, NULL, &quads_q4_k, NULL, build_q4_k},
     {QUANT_Q5_K, EACH_32, 0, direct_q5_k, few_q5_k, load_q5_k, NULL, &quads_q5_k, NULL, build_q5_k},
     {QUANT_Q6_K, EACH_16, 32, direct_q6_k, few_q6_k, load_q6_k, NULL, &quads_q6_k, NULL,
      build_q6_k},
@@ -165,6 +163,7 @@ INLINE void prefetch_ahead(const uint8_t *p, size_t n_bytes) {
 static void build_rows(const struct panel *p, const uint8_t *const block[STRIP],
                        struct strip_256 *out) {
     const __m256i minus_bias = _mm256_set1_epi16((short)-p->f->bias);
+    const bool of_32 = p->f->scaling == EACH_32;
     __m512i code[STRIP][4], scale[STRIP];
     __m256i pair[STRIP];
     for (size_t r = 0; r < STRIP; r++) {
@@ -172,16 +171,20 @@ static void build_rows(const struct panel *p, const uint8_t *const block[STRIP],
         p->f->load(block[r], &c);
         if (p->f->scaling == FOLDED) fold_scales(&c, p->f->bias);
         for (int j = 0; j < 4; j++) code[r][j] = c.code[j];
-        scale[r] = _mm512_cvtepi16_epi32(c.scale);
         pair[r] = p->type->has_min ? c.min : _mm256_mullo_epi16(c.scale, minus_bias);
+        if (of_32) {
+            c.scale = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(c.scale));
+            pair[r] = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(pair[r]));
+        }
+        scale[r] = _mm512_cvtepi16_epi32(c.scale);
         out->d[r] = c.d;
         if (p->type->has_min) out->dmin[r] = c.dmin;
     }
     for (size_t i = 0; i < 64; i += 4)
         transpose((const char *)code + 4 * i, sizeof code[0], out->code[i]);
-    for (size_t i = 0; i < 16; i += 4)
+    for (size_t i = 0; i < (of_32 ? 8 : 16); i += 4)
         transpose((const char *)scale + 4 * i, sizeof scale[0], out->scale[i]);
-    for (size_t i = 0; i < 8; i += 4)
+    for (size_t i = 0; i < (of_32 ? 4 : 8); i += 4)
         transpose((const char *)pair + 4 * i, sizeof pair[0], out->pair[i]);
 }
 
@@ -292,23 +295,27 @@ INLINE void dot_scaled(const struct strip_256 *s, size_t n_blocks, enum scaling 
         dot_words(s->code[i], step, n_words, q + 4 * i, stride, n, dot);
         UNROLL
         for (size_t u = 0; u < n.n_strips; u++) {
-            __m512i scale = _mm512_loadu_si512(s[u * n_blocks].scale[i / 4]);
+            __m512i scale = _mm512_loadu_si512(s[u * n_blocks].scale[i / n_words]);
             __m512i *to = isum + u * n.n_tokens;
             UNROLL
-            for (size_t t = 0; t < n.n_tokens; t++) {
-                __m512i of = dot[u * n.n_tokens + t];
-                // SHORT_16: the upper int16 of a scale is 0, so that of the product drops out.
-                to[t] = scaling == SHORT_16
-                            ? _mm512_dpwssd_epi32(to[t], of, scale)
-                            : _mm512_add_epi32(to[t], _mm512_mullo_epi32(of, scale));
-            }
+            for (size_t t = 0; t < n.n_tokens; t++)
+                to[t] = _mm512_add_epi32(to[t], _mm512_mullo_epi32(dot[u * n.n_tokens + t], scale));
         }
     }
 }
 
-INLINE void add_pairs(const struct strip_256 *s, size_t n_blocks, const int16_t *bsum,
-                      size_t stride, struct shape_of_tile n, __m512i *sum) {
-    for (size_t i = 0; i < 8; i++) UNROLL
+/* Adds what two groups at a time share times their sums. */
+INLINE void add_pairs(const struct strip_256 *s, size_t n_blocks, enum scaling scaling,
+                      const int16_t *bsum, size_t stride, struct shape_of_tile n, __m512i *sum) {
+    int16_t of_32[MAX_TILE][8];
+    if (scaling == EACH_32) {
+        UNROLL
+        for (size_t t = 0; t < n.n_tokens; t++)
+            _mm_storeu_si128((void *)of_32[t], sums_of_32(bsum + t * stride));
+        bsum = of_32[0];
+        stride = 8;
+    }
+    for (size_t i = 0; i < (scaling == EACH_32 ? 4 : 8); i++) UNROLL
     for (size_t u = 0; u < n.n_strips; u++) {
         __m512i pair = _mm512_loadu_si512(s[u * n_blocks].pair[i]);
         __m512i *to = sum + u * n.n_tokens;
@@ -352,7 +359,8 @@ INLINE void tile_256(const struct strip_256 *s, size_t n_blocks, struct rows a,
     for (size_t b = 0; b < n_blocks; b++, s++, a.q += 256, a.bsum += 16, a.d++) {
         __m512i sum[MAX_TILE];
         clear(sum, n.n_strips * n.n_tokens);
-        if (!has_min && scaling != FOLDED) add_pairs(s, n_blocks, a.bsum, a.n_groups, n, sum);
+        if (!has_min && scaling != FOLDED)
+            add_pairs(s, n_blocks, scaling, a.bsum, a.n_groups, n, sum);
         dot_scaled(s, n_blocks, scaling, a.q, a.k, n, sum);
         if (!has_min && scaling == FOLDED) undo_folding(a.bsum, a.n_groups, n, sum);
         UNROLL
@@ -361,7 +369,7 @@ INLINE void tile_256(const struct strip_256 *s, size_t n_blocks, struct rows a,
                        acc + u * n.n_tokens);
         if (!has_min) continue;
         clear(sum, n.n_strips * n.n_tokens);
-        add_pairs(s, n_blocks, a.bsum, a.n_groups, n, sum);
+        add_pairs(s, n_blocks, scaling, a.bsum, a.n_groups, n, sum);
         UNROLL
         for (size_t u = 0; u < n.n_strips; u++)
             add_scaled(s[u * n_blocks].dmin, a.d, a.n_blocks, n.n_tokens, true,
@@ -461,7 +469,6 @@ static void run_panel(const struct panel *p, const void *panel, struct batch a, 
     if (p->type->has_min) switch (p->f->scaling) {
         case NONE: run_strips(panel, n, a, NONE, 0, true, out); break;
         case FOLDED: run_strips(panel, n, a, FOLDED, 0, true, out); break;
-        case SHORT_16: run_strips(panel, n, a, SHORT_16, 0, true, out); break;
         default: run_strips(panel, n, a, EACH_32, 0, true, out);
         }
     else

@@ -14,8 +14,9 @@ enum { STRIP = LANES };
 /* Codes lie as [element / 4][row][element % 4]: a register holds 4 elements of every row. */
 struct strip_256 {
     uint8_t code[64][ZMM_BYTES];
+    // Of groups of 16, or of groups of 32 if these are what is scaled.
     int32_t scale[16][STRIP];
-    int16_t pair[8][STRIP][2]; // for two groups of 16: mins, or what undoes the bias
+    int16_t pair[8][STRIP][2]; // for two groups: mins, or what undoes the bias
     float d[STRIP], dmin[STRIP];
 };
 
@@ -120,7 +121,7 @@ INLINE void store_pair(struct strip_256 *out, size_t i, __m512i even, __m512i od
     _mm512_storeu_si512(out->pair[i], _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
 }
 
-/* The scale of group G of 16, where codes have BIAS too much. */
+/* What undoes BIAS where SCALE goes with codes. */
 INLINE __m512i times_minus(__m512i scale, int bias) {
     return _mm512_mullo_epi32(scale, _mm512_set1_epi32(-bias));
 }
@@ -128,7 +129,7 @@ INLINE __m512i times_minus(__m512i scale, int bias) {
 /* ---- Q4_K, Q5_K ------------------------------------------------------------------------------ */
 
 static void columns_6_bit(const uint8_t *const block[STRIP], struct strip_256 *out) {
-    __m512i w[4];
+    __m512i w[4], min[8];
     four_columns(block, 0, w);
     _mm512_storeu_ps(out->d, low_halves(w[0]));
     _mm512_storeu_ps(out->dmin, low_halves(_mm512_srli_epi32(w[0], 16)));
@@ -140,15 +141,12 @@ static void columns_6_bit(const uint8_t *const block[STRIP], struct strip_256 *o
         __m512i m2 = _mm512_and_si512(_mm512_srli_epi32(m, 2), top);
         s2 = _mm512_or_si512(s2, _mm512_and_si512(u, _mm512_set1_epi32(15)));
         m2 = _mm512_or_si512(m2, _mm512_srli_epi32(u, 4));
-        s = _mm512_and_si512(s, low);
-        m = _mm512_and_si512(m, low);
-        for (size_t half = 0; half < 2; half++) {
-            _mm512_storeu_si512(out->scale[2 * i + half], s);
-            _mm512_storeu_si512(out->scale[8 + 2 * i + half], s2);
-        }
-        store_pair(out, i, m, m);
-        store_pair(out, 4 + i, m2, m2);
+        _mm512_storeu_si512(out->scale[i], _mm512_and_si512(s, low));
+        _mm512_storeu_si512(out->scale[4 + i], s2);
+        min[i] = _mm512_and_si512(m, low);
+        min[4 + i] = m2;
     }
+    for (size_t i = 0; i < 4; i++) store_pair(out, i, min[2 * i], min[2 * i + 1]);
 }
 
 static void build_q4_k(const uint8_t *const block[STRIP], struct strip_256 *out) {
@@ -212,16 +210,17 @@ static void build_q6_k(const uint8_t *const block[STRIP], struct strip_256 *out)
 /* ---- IQ4_XS ---------------------------------------------------------------------------------- */
 
 static void build_iq4_xs(const uint8_t *const block[STRIP], struct strip_256 *out) {
-    __m512i w[4], t[16];
+    __m512i w[4], t[16], scale[8];
     four_columns(block, 0, w); // d below scales_h, then scales_l
     _mm512_storeu_ps(out->d, low_halves(w[0]));
     for (size_t g = 0; g < 8; g++) {
         __m512i low = bits_of_words(w[1], 4 * g, 4), high = bits_of_words(w[0], 16 + 2 * g, 2);
-        __m512i scale = _mm512_or_si512(low, _mm512_slli_epi32(high, 4));
-        scale = _mm512_sub_epi32(scale, _mm512_set1_epi32(32));
-        _mm512_storeu_si512(out->scale[2 * g], scale); // EACH_32: the others are not read
-        store_pair(out, g, times_minus(scale, 128), times_minus(scale, 128));
+        scale[g] = _mm512_or_si512(low, _mm512_slli_epi32(high, 4));
+        scale[g] = _mm512_sub_epi32(scale[g], _mm512_set1_epi32(32));
+        _mm512_storeu_si512(out->scale[g], scale[g]);
     }
+    for (size_t i = 0; i < 4; i++)
+        store_pair(out, i, times_minus(scale[2 * i], 128), times_minus(scale[2 * i + 1], 128));
     for (size_t half = 0; half < 2; half++) {
         sixteen_columns(block, offsetof(struct block_iq4_xs, qs) + 64 * half, t);
         for (size_t i = 0; i < 16; i++)
