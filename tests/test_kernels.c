@@ -372,7 +372,7 @@ static void check_part(const struct kernels *k, const struct product *p, size_t 
 
 static void check_parts(const struct kernels *k, const struct product *p) {
     static const size_t rows[] = {1, 3, 4, 15, 16, 17, 40};
-    static const size_t tokens[] = {1, 2, 3, 4, 5, 7, 8, 11, 17, 33};
+    static const size_t tokens[] = {1, 2, 3, 4, 5, 7, 8, 11, 17, 32, 33};
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         for (size_t j = 0; j < sizeof rows / sizeof *rows; j++) {
             if (p->a->k > 1024 && (i + j) % 3) continue;

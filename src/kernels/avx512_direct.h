@@ -226,9 +226,10 @@ struct quad_format {
     load_codes_fn *load_codes;
     const uint8_t *order;
     size_t block_bytes;
-    size_t group; // elements that share a sub-scale: 16 or 32
-    int shift;    // log2 of the bias of codes, or with mins, of what dots are multiplied by
-    bool has_min; // scales and mins are unsigned, codes have no bias; or scales are signed
+    size_t group;    // elements that share a sub-scale: 16 or 32
+    int shift;       // log2 of the bias of codes, or with mins, of what dots are multiplied by
+    bool has_min;    // scales and mins are unsigned, codes have no bias; or scales are signed
+    bool short_dots; // a dot product of half a group fits int16
 };
 
 /* From a block's sub-scales, which all lanes of SCALES have, to int16: in the lower half of each
@@ -477,11 +478,16 @@ INLINE void codes_q6_k(const uint8_t *block, __m512i code[4]) {
 }
 
 static const struct quad_format
-    quads_q2_k = {load_quad_q2_k, codes_q2_k, order_2_bit, sizeof(struct block_q2_k), 16, 4, true},
-    quads_q3_k = {load_quad_q3_k, codes_q3_k, order_2_bit, sizeof(struct block_q3_k), 16, 2, false},
-    quads_q4_k = {load_quad_q4_k, codes_q4_k, order_4_bit, sizeof(struct block_q4_k), 32, 0, true},
-    quads_q5_k = {load_quad_q4_k, codes_q5_k, order_4_bit, sizeof(struct block_q5_k), 32, 0, true},
-    quads_q6_k = {load_quad_q6_k, codes_q6_k, order_plain, sizeof(struct block_q6_k), 16, 5, false};
+    quads_q2_k = {load_quad_q2_k, codes_q2_k, order_2_bit, sizeof(struct block_q2_k), 16, 4,
+                  true,           false},
+    quads_q3_k = {load_quad_q3_k, codes_q3_k, order_2_bit, sizeof(struct block_q3_k), 16, 2,
+                  false,          true},
+    quads_q4_k = {load_quad_q4_k, codes_q4_k, order_4_bit, sizeof(struct block_q4_k), 32, 0,
+                  true,           true},
+    quads_q5_k = {load_quad_q4_k, codes_q5_k, order_4_bit, sizeof(struct block_q5_k), 32, 0,
+                  true,           false},
+    quads_q6_k = {load_quad_q6_k, codes_q6_k, order_plain, sizeof(struct block_q6_k), 16, 5,
+                  false,          false};
 
 /* ---- IQ4_XS: codes up to 8 bits, so sums before sub-scales ----------------------------------- */
 

@@ -1,26 +1,23 @@
-/* Products of 2 to 8 tokens at a time straight from the file's blocks, for AVX-512 with VNNI; part
- * of avx512.c.
+/* Products of 2 to 4 tokens straight from the file's blocks, for AVX-512 with VNNI; part of
+ * avx512.c.
  *
- * What a few sequences and drafted tokens need. As in strips, a block is unpacked once for all
- * tokens; but rows are not turned into lanes, which with so few tokens takes longer than their
- * products. Instead FEW_ROWS rows are read side by side, and what a block of each gives for FEW
- * tokens ends up in one register: a lane for each row, an element of it for each token. */
+ * A block is unpacked once for all tokens, in registers. FEW_ROWS rows are read side by side, and
+ * what a block of each gives for FEW tokens ends up in one register: a lane for each row, an
+ * element of it for each token. */
 #ifndef OCTET_KERNELS_AVX512_FEW_H
 #define OCTET_KERNELS_AVX512_FEW_H
 
 #include "kernels/avx512_direct.h"
 
-enum { FEW = 4, FEW_ROWS = 4, MAX_GROUPS = 2, MAX_FEW = MAX_GROUPS * FEW };
+enum { FEW = 4, FEW_ROWS = 4 };
 
-/* Tokens in groups of FEW, the last filled up with zeros. */
+/* Tokens, those that are missing as zeros. */
 struct few {
-    size_t n; // tokens
-    struct few_group {
-        int8_t *q;     // (n_blocks, FEW, block)
-        int16_t *bsum; // (n_blocks, FEW, 8 or 16) K-quants: of as many as share a sub-scale
-        int32_t *sum;  // (n_blocks, FEW) blocks of 32: sums, times the bias of codes that have one
-        float *d;      // (n_blocks, FEW)
-    } group[MAX_GROUPS];
+    size_t n;      // tokens
+    int8_t *q;     // (n_blocks, FEW, block)
+    int16_t *bsum; // (n_blocks, FEW, 8 or 16) K-quants: of as many as share a sub-scale
+    int32_t *sum;  // (n_blocks, FEW) blocks of 32: sums, times the bias of codes that have one
+    float *d;      // (n_blocks, FEW)
 };
 
 struct few_rows {
@@ -28,17 +25,8 @@ struct few_rows {
     size_t row_bytes, n_rows, n_blocks; // n_rows <= FEW_ROWS
 };
 
-/* Products, a register for each group of tokens. */
-typedef void few_fn(const struct few_rows *w, const struct few *t, __m512 acc[MAX_GROUPS]);
-
-/* Groups and the tokens of the last; constants wherever products are inlined. */
-struct few_shape {
-    size_t n_groups, n_last;
-};
-
-INLINE size_t tokens_of(struct few_shape n, size_t g) {
-    return g + 1 < n.n_groups ? FEW : n.n_last;
-}
+/* Adds products of rows and tokens to ACC. */
+typedef __m512 few_fn(const struct few_rows *w, const struct few *t, __m512 acc);
 
 /* The sum of all lanes of A in the lower half, that of B in the upper one, not yet of two lanes. */
 INLINE __m512i fold_lanes(__m512i a, __m512i b) {
@@ -130,92 +118,73 @@ INLINE __m512i group_sums_few(const struct quad_format *f, __m512i factor, const
     return sum_in_lanes(sum[0], sum[1], sum[2], sum[3]);
 }
 
-/* Row I of the four: DOT[g] as dot_few gives it. */
-INLINE void dot_row(const struct quad_format *f, const struct few_rows *w, const uint8_t *block,
-                    __m512i scales, size_t i, size_t b, const struct few *t, struct few_shape n,
-                    __m512i dot[MAX_GROUPS]) {
+/* Row I of the four, for N tokens as dot_few gives it. */
+INLINE __m512i dot_row(const struct quad_format *f, const struct few_rows *w, const uint8_t *block,
+                       __m512i scales, size_t i, const int8_t *q, size_t n) {
     const uint8_t *of_row = block + (i < w->n_rows ? i : w->n_rows - 1) * w->row_bytes;
     __m512i lane = _mm512_set_epi64(1, 0, 1, 0, 1, 0, 1, 0);
     lane = _mm512_add_epi64(lane, _mm512_set1_epi64(2 * (int)i));
     struct unpacked u;
     prefetch_from(of_row + FEW_ROWS * w->row_bytes, f->block_bytes);
     unpack_block(f, of_row, _mm512_permutexvar_epi64(lane, scales), &u);
-    UNROLL
-    for (size_t g = 0; g < n.n_groups; g++) {
-        const int8_t *q = t->group[g].q + b * 256 * FEW;
-        __asm__ volatile("" : "+r"(q)); // to be read anew: what it points to would only be spilled
-        dot[g] = dot_few(&u, f->group / 16, q, tokens_of(n, g));
-    }
+    __asm__ volatile("" : "+r"(q)); // to be read anew: what it points to would only be spilled
+    return dot_few(&u, f->group / 16, q, n);
 }
 
-INLINE void few_quads(const struct quad_format *f, const struct few_rows *w, const struct few *t,
-                      struct few_shape n, __m512 acc[MAX_GROUPS]) {
+/* With N tokens, which is a constant. */
+INLINE __m512 few_quads(const struct quad_format *f, const struct few_rows *w, const struct few *t,
+                        size_t n, __m512 acc) {
     for (size_t b = 0; b < w->n_blocks; b++) {
         const uint8_t *block = w->w + b * f->block_bytes;
-        __m512i folded[2][MAX_GROUPS];
+        const int8_t *q = t->q + b * 256 * FEW;
+        const float *da = t->d + b * FEW;
+        __m512i dot[FEW_ROWS];
         struct quad quad;
         f->load_quad(block, w->row_bytes, w->n_rows, &quad);
         UNROLL
-        for (size_t i = 0; i < FEW_ROWS; i += 2) {
-            __m512i dot[2][MAX_GROUPS];
-            dot_row(f, w, block, quad.scale, i, b, t, n, dot[0]);
-            dot_row(f, w, block, quad.scale, i + 1, b, t, n, dot[1]);
-            UNROLL
-            for (size_t g = 0; g < n.n_groups; g++)
-                folded[i / 2][g] = fold_lanes(dot[0][g], dot[1][g]);
-        }
-        __m512 d = to_lanes(quad.d), m = f->has_min ? to_lanes(quad.dmin) : d;
-        UNROLL
-        for (size_t g = 0; g < n.n_groups; g++) {
-            const struct few_group *of = &t->group[g];
-            const float *da = of->d + b * FEW;
-            __m512i dots = fold_again(folded[0][g], folded[1][g]);
-            __m512i groups = group_sums_few(f, f->has_min ? quad.min : quad.scale,
-                                            of->bsum + b * FEW * 256 / f->group, tokens_of(n, g));
-            if (!f->has_min)
-                dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->shift));
-            else if (f->shift)
-                dots = _mm512_srai_epi32(dots, (unsigned)f->shift);
-            acc[g] = add_block(acc[g], dots, d, da, false);
-            if (f->has_min) acc[g] = add_block(acc[g], groups, m, da, true);
-        }
+        for (size_t i = 0; i < FEW_ROWS; i++) dot[i] = dot_row(f, w, block, quad.scale, i, q, n);
+        __m512i dots = fold_again(fold_lanes(dot[0], dot[1]), fold_lanes(dot[2], dot[3]));
+        __m512i groups = group_sums_few(f, f->has_min ? quad.min : quad.scale,
+                                        t->bsum + b * FEW * 256 / f->group, n);
+        if (!f->has_min)
+            dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->shift));
+        else if (f->shift)
+            dots = _mm512_srai_epi32(dots, (unsigned)f->shift);
+        acc = add_block(acc, dots, to_lanes(quad.d), da, false);
+        if (f->has_min) acc = add_block(acc, groups, to_lanes(quad.dmin), da, true);
     }
+    return acc;
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
 
-INLINE __m512 scale_of_rows(const struct halves_format *f, struct four p) {
-    return to_lanes(f->e8 ? powers_of_four(p) : _mm_cvtph_ps(halves_of_four(p, 0)));
+INLINE __m128 scale_of_four(const struct halves_format *f, struct four p) {
+    return f->e8 ? powers_of_four(p) : _mm_cvtph_ps(halves_of_four(p, 0));
 }
 
-INLINE void few_halves(const struct halves_format *f, const struct few_rows *w, const struct few *t,
-                       struct few_shape n, __m512 acc[MAX_GROUPS]) {
+INLINE __m512 few_halves(const struct halves_format *f, const struct few_rows *w,
+                         const struct few *t, size_t n, __m512 acc) {
     for (size_t b = 0; b < w->n_blocks; b++) {
         struct four p = {w->w + b * f->block_bytes, w->row_bytes, w->n_rows, false, NULL};
-        __m512i first, second;
+        const int8_t *q = t->q + b * 32 * FEW;
+        const float *da = t->d + b * FEW;
+        __m512i first, second, dot[FEW] = {0}, sums = to_all_lanes(t->sum + b * FEW);
         if (b % 2 == 0)
             for (size_t i = 0; i < FEW_ROWS; i++)
                 prefetch_from(p.block + (FEW_ROWS + i) * p.step, 2 * f->block_bytes);
         f->load(p, &first, &second);
-        __m512 d = scale_of_rows(f, p), m = d;
-        if (f->has_min) m = to_lanes(_mm_cvtph_ps(halves_of_four(p, 2)));
         UNROLL
-        for (size_t g = 0; g < n.n_groups; g++) {
-            const struct few_group *of = &t->group[g];
-            const int8_t *q = of->q + b * 32 * FEW;
-            __m512i dot[FEW] = {0}, sums = to_all_lanes(of->sum + b * FEW);
-            const size_t n_tokens = tokens_of(n, g);
-            UNROLL
-            for (size_t i = 0; i < n_tokens; i++) {
-                dot[i] = _mm512_dpbusd_epi32(dot[i], first, to_all_lanes(q + 32 * i));
-                dot[i] = _mm512_dpbusd_epi32(dot[i], second, to_all_lanes(q + 32 * i + 16));
-            }
-            __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]);
-            if (!f->has_min) dots = _mm512_sub_epi32(dots, sums);
-            acc[g] = add_block(acc[g], dots, d, of->d + b * FEW, false);
-            if (f->has_min) acc[g] = add_block(acc[g], sums, m, of->d + b * FEW, false);
+        for (size_t i = 0; i < n; i++) {
+            dot[i] = _mm512_dpbusd_epi32(dot[i], first, to_all_lanes(q + 32 * i));
+            dot[i] = _mm512_dpbusd_epi32(dot[i], second, to_all_lanes(q + 32 * i + 16));
         }
+        __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]);
+        if (!f->has_min) dots = _mm512_sub_epi32(dots, sums);
+        acc = add_block(acc, dots, to_lanes(scale_of_four(f, p)), da, false);
+        if (f->has_min)
+            acc = add_block(acc, sums, to_lanes(_mm_cvtph_ps(halves_of_four(p, 2))), da, false);
     }
+    return acc;
 }
 
 #endif

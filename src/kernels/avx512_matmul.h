@@ -2,22 +2,22 @@
  * scalar.c: integer sums may be grouped at will, as they are exact, and float operations keep the
  * order given in kernels.h.
  *
- * There are three ways. One token meets each row straight from the file's blocks (avx512_direct.h),
- * which keeps up with memory. A few meet four rows at a time in the same manner (avx512_few.h). For
- * more, strips of 16 rows are unpacked once into scratch so that a lane is a row, and all tokens
- * pass over them in tiles: there are no horizontal sums, and every loaded weight serves several
- * tokens. */
+ * There are four ways. One token meets each row straight from the file's blocks (avx512_direct.h),
+ * which keeps up with memory. A few meet four rows at a time in the same manner (avx512_few.h),
+ * some more eight by eight (avx512_eight.h). For batches, strips of 16 rows are unpacked once into
+ * scratch so that a lane is a row, and all tokens pass over them in tiles: there are no horizontal
+ * sums, and every loaded weight serves several tokens. */
 #ifndef OCTET_KERNELS_AVX512_MATMUL_H
 #define OCTET_KERNELS_AVX512_MATMUL_H
 
-#include "kernels/avx512_few.h"
+#include "kernels/avx512_eight.h"
 #include "kernels/avx512_strips.h"
 #include "kernels/avx512_sums.h"
 #include "kernels/kernels.h"
 
 enum {
     MAX_DIRECT = 3, // most tokens that take the direct way one by one
-    MAX_PASSES = 2, // most times that rows meet MAX_FEW tokens
+    MAX_EIGHTS = 4, // most times 8 tokens that meet a block before the next is unpacked
 };
 
 /* ---- Formats --------------------------------------------------------------------------------- */
@@ -36,6 +36,7 @@ struct format {
     int bias;
     direct_fn *direct;
     few_fn *few; // NULL: as direct, one by one
+    eight_fn *eight;
     load_chunk_fn *load;
     load_pair_fn *load_pair;         // of blocks of 32, in place of load
     const struct quad_format *quads; // what direct works with, or NULL
@@ -49,21 +50,19 @@ struct format {
                               const struct sums *out) {                                            \
         way(__VA_ARGS__, row, n_blocks, t, out);                                                   \
     }
-#define DIRECT_AND_FEW(name, way, few_way, format)                                                 \
+#define DIRECT_AND_MORE(name, way, few_way, eight_way, format)                                     \
     DIRECT(name, way, format)                                                                      \
-    static void few_##name(const struct few_rows *w, const struct few *t,                          \
-                           __m512 acc[MAX_GROUPS]) {                                               \
-        if (t->n > 6)                                                                              \
-            few_way(format, w, t, (struct few_shape){2, 4}, acc);                                  \
-        else if (t->n > 4)                                                                         \
-            few_way(format, w, t, (struct few_shape){2, 2}, acc);                                  \
-        else if (t->n > 2)                                                                         \
-            few_way(format, w, t, (struct few_shape){1, 4}, acc);                                  \
-        else                                                                                       \
-            few_way(format, w, t, (struct few_shape){1, 2}, acc);                                  \
+    static __m512 few_##name(const struct few_rows *w, const struct few *t, __m512 acc) {          \
+        return t->n > 2 ? few_way(format, w, t, 4, acc) : few_way(format, w, t, 2, acc);           \
+    }                                                                                              \
+    static void eight_##name(const struct few_rows *w, const struct eight *t, size_t n,            \
+                             __m512 acc[][2]) {                                                    \
+        eight_way(format, w, t, n, acc);                                                           \
     }
-#define DIRECT_QUADS(name) DIRECT_AND_FEW(name, direct_quads, few_quads, &quads_##name)
-#define DIRECT_HALVES(name) DIRECT_AND_FEW(name, direct_halves, few_halves, &blocks_##name)
+#define DIRECT_QUADS(name)                                                                         \
+    DIRECT_AND_MORE(name, direct_quads, few_quads, eight_quads, &quads_##name)
+#define DIRECT_HALVES(name)                                                                        \
+    DIRECT_AND_MORE(name, direct_halves, few_halves, eight_halves, &blocks_##name)
 #define DIRECT_LATTICE(name)                                                                       \
     DIRECT(name, direct_lattice, &lattice_##name)                                                  \
     static void load_##name##_signed(const void *block, struct chunk *out) {                       \
@@ -95,35 +94,48 @@ DIRECT_CHUNKS(tq1_0, 0)
 DIRECT_CHUNKS(tq2_0, 0)
 
 static const struct format formats[] = {
-    {QUANT_Q4_0, NONE, 8, direct_q4_0, few_q4_0, NULL, load_q4_0, NULL, &blocks_q4_0, NULL},
-    {QUANT_Q4_1, NONE, 0, direct_q4_1, few_q4_1, NULL, load_q4_1, NULL, &blocks_q4_1, NULL},
-    {QUANT_Q5_0, NONE, 16, direct_q5_0, few_q5_0, NULL, load_q5_0, NULL, &blocks_q5_0, NULL},
-    {QUANT_Q5_1, NONE, 0, direct_q5_1, few_q5_1, NULL, load_q5_1, NULL, &blocks_q5_1, NULL},
-    {QUANT_Q8_0, NONE, 128, direct_q8_0, few_q8_0, NULL, load_q8_0, NULL, &blocks_q8_0, NULL},
-    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, few_iq4_nl, NULL, load_iq4_nl, NULL, &blocks_iq4_nl,
+    {QUANT_Q4_0, NONE, 8, direct_q4_0, few_q4_0, eight_q4_0, NULL, load_q4_0, NULL, &blocks_q4_0,
      NULL},
-    {QUANT_MXFP4, NONE, 16, direct_mxfp4, few_mxfp4, NULL, load_mxfp4, NULL, &blocks_mxfp4, NULL},
-    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, few_q2_k, load_q2_k, NULL, &quads_q2_k, NULL, build_q2_k},
-    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, few_q3_k, load_q3_k, NULL, &quads_q3_k, NULL, build_q3_k},
-    {QUANT_Q4_K, EACH_32, 0, direct_q4_k, few_q4_k, load_q4_k, NULL, &quads_q4_k, NULL, build_q4_k},
-    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, few_q5_k, load_q5_k, NULL, &quads_q5_k, NULL, build_q5_k},
-    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, few_q6_k, load_q6_k, NULL, &quads_q6_k, NULL,
+    {QUANT_Q4_1, NONE, 0, direct_q4_1, few_q4_1, eight_q4_1, NULL, load_q4_1, NULL, &blocks_q4_1,
+     NULL},
+    {QUANT_Q5_0, NONE, 16, direct_q5_0, few_q5_0, eight_q5_0, NULL, load_q5_0, NULL, &blocks_q5_0,
+     NULL},
+    {QUANT_Q5_1, NONE, 0, direct_q5_1, few_q5_1, eight_q5_1, NULL, load_q5_1, NULL, &blocks_q5_1,
+     NULL},
+    {QUANT_Q8_0, NONE, 128, direct_q8_0, few_q8_0, eight_q8_0, NULL, load_q8_0, NULL, &blocks_q8_0,
+     NULL},
+    {QUANT_IQ4_NL, NONE, 128, direct_iq4_nl, few_iq4_nl, eight_iq4_nl, NULL, load_iq4_nl, NULL,
+     &blocks_iq4_nl, NULL},
+    {QUANT_MXFP4, NONE, 16, direct_mxfp4, few_mxfp4, eight_mxfp4, NULL, load_mxfp4, NULL,
+     &blocks_mxfp4, NULL},
+    {QUANT_Q2_K, FOLDED, 0, direct_q2_k, few_q2_k, eight_q2_k, load_q2_k, NULL, &quads_q2_k, NULL,
+     build_q2_k},
+    {QUANT_Q3_K, FOLDED, 4, direct_q3_k, few_q3_k, eight_q3_k, load_q3_k, NULL, &quads_q3_k, NULL,
+     build_q3_k},
+    {QUANT_Q4_K, EACH_32, 0, direct_q4_k, few_q4_k, eight_q4_k, load_q4_k, NULL, &quads_q4_k, NULL,
+     build_q4_k},
+    {QUANT_Q5_K, EACH_32, 0, direct_q5_k, few_q5_k, eight_q5_k, load_q5_k, NULL, &quads_q5_k, NULL,
+     build_q5_k},
+    {QUANT_Q6_K, EACH_16, 32, direct_q6_k, few_q6_k, eight_q6_k, load_q6_k, NULL, &quads_q6_k, NULL,
      build_q6_k},
-    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, NULL, load_iq4_xs, NULL, NULL, NULL, build_iq4_xs},
-    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, NULL, load_iq3_s_signed, NULL, NULL, NULL,
-     NULL},
-    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, NULL, load_iq3_xxs_signed, NULL, NULL,
+    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, NULL, NULL, load_iq4_xs, NULL, NULL, NULL,
+     build_iq4_xs},
+    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, NULL, NULL, load_iq3_s_signed, NULL, NULL,
      NULL, NULL},
-    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, NULL, load_iq2_s_signed, NULL, NULL, NULL,
-     NULL},
-    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, NULL, load_iq2_xs_signed, NULL, NULL, NULL,
-     NULL},
-    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, NULL, load_iq2_xxs_signed, NULL, NULL,
+    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, NULL, NULL, load_iq3_xxs_signed, NULL,
+     NULL, NULL, NULL},
+    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, NULL, NULL, load_iq2_s_signed, NULL, NULL,
      NULL, NULL},
-    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, NULL, load_iq1_s, NULL, NULL, NULL, NULL},
-    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, NULL, load_iq1_m, NULL, NULL, NULL, NULL},
-    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, NULL, load_tq1_0, NULL, NULL, NULL, NULL},
-    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, NULL, load_tq2_0, NULL, NULL, NULL, NULL},
+    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, NULL, NULL, load_iq2_xs_signed, NULL, NULL,
+     NULL, NULL},
+    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, NULL, NULL, load_iq2_xxs_signed, NULL,
+     NULL, NULL, NULL},
+    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, NULL, NULL, load_iq1_s, NULL, NULL, NULL,
+     NULL},
+    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, NULL, NULL, load_iq1_m, NULL, NULL, NULL,
+     NULL},
+    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, NULL, NULL, load_tq1_0, NULL, NULL, NULL, NULL},
+    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, NULL, NULL, load_tq2_0, NULL, NULL, NULL, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -512,7 +524,8 @@ struct prepared {
     struct token tokens[MAX_DIRECT];
     struct group_sums sums;
     int32_t *packed[2]; // of the rows that are read, and of those before them
-    struct few few[MAX_PASSES];
+    struct few few;
+    struct eight eights[MAX_EIGHTS];
 };
 
 /* Hands out aligned pieces of scratch. */
@@ -559,51 +572,98 @@ static void prepare_tokens(const struct format *f, const struct act *a, struct p
     p->packed[1] = first.extra;
 }
 
-/* Token I of FEW. */
-static void prepare_one_of_few(const struct format *f, const struct act *a, size_t t, size_t i,
-                               const struct few_group *out) {
-    size_t n_blocks = a->k / a->block;
-    const int8_t *q = a->q + t * a->k;
-    const int16_t *bsum = a->bsum + t * (a->k / QUANT_GROUP);
-    for (size_t b = 0; b < n_blocks; b++, q += a->block, bsum += a->block / QUANT_GROUP) {
-        size_t at = b * FEW + i;
-        out->d[at] = a->d[t * n_blocks + b];
-        if (!f->quads) {
-            memcpy(out->q + at * 32, q, 32);
-            out->sum[at] = (f->bias ? f->bias : 1) * (bsum[0] + bsum[1]);
-        } else {
+/* Of groups that share a sub-scale, the sums in a block of 256; those of blocks of 32 are left. */
+static size_t sums_of_groups(const struct format *f, const int16_t *bsum, int16_t out[16]) {
+    if (!f->quads) return 0;
+    memcpy(out, bsum, 16 * sizeof *out);
+    if (f->quads->group == 32) _mm_storeu_si128((void *)out, sums_of_32(bsum));
+    return 256 / f->quads->group;
+}
+
+static int32_t sum_of_32(const struct format *f, const int16_t *bsum) {
+    return (f->bias ? f->bias : 1) * (bsum[0] + bsum[1]);
+}
+
+static void prepare_few(const struct format *f, const struct act *a, struct few *out,
+                        uint8_t *scratch) {
+    size_t n_bytes = FEW * a->k, n_all = a->k / a->block;
+    uint8_t *begin = scratch;
+    out->n = a->n;
+    out->q = take(&scratch, n_bytes);
+    out->bsum = take(&scratch, n_bytes / QUANT_GROUP * sizeof *out->bsum);
+    out->sum = take(&scratch, n_bytes / 32 * sizeof *out->sum);
+    out->d = take(&scratch, n_bytes / a->block * sizeof *out->d);
+    memset(begin, 0, (size_t)(scratch - begin));
+    for (size_t i = 0; i < a->n * n_all; i++) {
+        size_t at = i % n_all * FEW + i / n_all;
+        const int8_t *q = a->q + i * a->block;
+        const int16_t *bsum = a->bsum + i * a->block / QUANT_GROUP;
+        int16_t sums[16];
+        size_t n_groups = sums_of_groups(f, bsum, sums);
+        out->d[at] = a->d[i];
+        if (f->quads) {
             prepare_q(q, 256, order_of_few(f->quads), out->q + at * 256);
-            if (f->quads->group == 16)
-                memcpy(out->bsum + at * 16, bsum, 32);
-            else
-                _mm_storeu_si128((void *)(out->bsum + at * 8), sums_of_32(bsum));
+            memcpy(out->bsum + at * n_groups, sums, n_groups * sizeof *sums);
+        } else {
+            memcpy(out->q + at * 32, q, 32);
+            out->sum[at] = sum_of_32(f, bsum);
         }
     }
 }
 
-static void prepare_few(const struct format *f, const struct act *a, struct few few[MAX_PASSES],
-                        uint8_t *scratch) {
-    size_t n_bytes = FEW * a->k;
+/* Token I of EIGHT, which is A's token T. */
+static void prepare_one_of_eight(const struct format *f, const struct act *a, size_t t, size_t i,
+                                 const struct eight *out) {
+    size_t n_blocks = a->k / a->block, block = a->block;
+    for (size_t b = 0; b < n_blocks; b++) {
+        const int8_t *q = a->q + t * a->k + b * block;
+        const int16_t *bsum = a->bsum + (t * a->k + b * block) / QUANT_GROUP;
+        int8_t ordered[256];
+        int16_t sums[16];
+        size_t n_groups = sums_of_groups(f, bsum, sums);
+        if (f->quads)
+            prepare_q(q, 256, f->quads->order, ordered);
+        else
+            memcpy(ordered, q, 32);
+        for (size_t j = 0; j < block; j += 8)
+            memcpy(out->q + (b * block + j) * EIGHT + 8 * i, ordered + j, 8);
+        for (size_t g = 0; g < n_groups; g += 4)
+            memcpy(out->bsum + (b * n_groups + g) * EIGHT + 4 * i, sums + g, 4 * sizeof *sums);
+        for (size_t r = 0; r < 2; r++) {
+            size_t at = b * LANES + lane_of_pair(r, i);
+            out->d[at] = a->d[t * n_blocks + b];
+            if (!f->quads) out->sum[at] = sum_of_32(f, bsum);
+        }
+    }
+}
+
+static void prepare_eights(const struct format *f, const struct act *a, struct eight *eights,
+                           uint8_t *scratch) {
+    size_t n_sums = a->k / a->block * LANES;
     for (size_t t = 0; t < a->n; t++) {
-        size_t i = t % FEW, i_group = t % MAX_FEW / FEW;
-        struct few *of = &few[t / MAX_FEW];
-        struct few_group *g = &of->group[i_group];
-        if (i == 0) {
+        struct eight *of = &eights[t / EIGHT];
+        if (t % EIGHT == 0) {
             uint8_t *begin = scratch;
-            g->q = take(&scratch, n_bytes);
-            g->bsum = take(&scratch, n_bytes / QUANT_GROUP * sizeof *g->bsum);
-            g->sum = take(&scratch, n_bytes / 32 * sizeof *g->sum);
-            g->d = take(&scratch, n_bytes / a->block * sizeof *g->d);
+            of->q = take(&scratch, EIGHT * a->k);
+            of->bsum = take(&scratch, EIGHT * a->k / QUANT_GROUP * sizeof *of->bsum);
+            of->sum = take(&scratch, n_sums * sizeof *of->sum);
+            of->d = take(&scratch, n_sums * sizeof *of->d);
             memset(begin, 0, (size_t)(scratch - begin));
         }
-        prepare_one_of_few(f, a, t, i, g);
-        of->n = t % MAX_FEW + 1;
+        prepare_one_of_eight(f, a, t, t % EIGHT, of);
     }
 }
 
-static bool goes_few(const struct format *f, const struct act *a) {
-    size_t n_passes = f->quads && f->quads->group == 16 ? 1 : MAX_PASSES; // where strips are better
-    return f->few && a->n > 1 && a->n <= n_passes * MAX_FEW;
+enum way { DIRECTLY, AS_FEW, IN_EIGHTS, IN_STRIPS };
+
+static enum way way_of(const struct format *f, size_t n) {
+    // Where strips have sub-scales within their codes and eights multiply by them, strips are soon
+    // better.
+    bool strips_win = f->scaling == FOLDED && f->quads && !f->quads->short_dots;
+    size_t n_eights = strips_win ? 1 : MAX_EIGHTS;
+    if (n > 1 && f->few && n <= FEW) return AS_FEW;
+    if (n > 1 && f->eight && n <= n_eights * EIGHT) return IN_EIGHTS;
+    return n <= MAX_DIRECT ? DIRECTLY : IN_STRIPS;
 }
 
 static void prepare(const struct quant_type *type, const void *w, const struct act *a,
@@ -612,12 +672,12 @@ static void prepare(const struct quant_type *type, const void *w, const struct a
     const struct format *f = find_format(type->id);
     uint8_t *free_bytes = scratch;
     struct prepared *p = take(&free_bytes, sizeof *p);
-    if (goes_few(f, a))
-        prepare_few(f, a, p->few, free_bytes);
-    else if (a->n <= MAX_DIRECT)
-        prepare_tokens(f, a, p, free_bytes);
-    else
-        return;
+    switch (way_of(f, a->n)) {
+    case DIRECTLY: prepare_tokens(f, a, p, free_bytes); break;
+    case AS_FEW: prepare_few(f, a, &p->few, free_bytes); break;
+    case IN_EIGHTS: prepare_eights(f, a, p->eights, free_bytes); break;
+    default: return;
+    }
     prefetch_first(w, bytes_ahead(a));
 }
 
@@ -665,27 +725,39 @@ static void rows_packed(const struct panel *w, const struct prepared *p, float *
 }
 
 /* The rows of a panel, at most FEW_ROWS. */
-static void rows_few(const struct panel *w, size_t n_tokens, float *y, size_t ldy,
-                     const struct few few[MAX_PASSES]) {
+static void rows_few(const struct panel *w, float *y, size_t ldy, const struct few *few) {
     const struct few_rows rows = {w->w, w->row_bytes, w->n_rows, w->n_blocks};
-    for (size_t first = 0; first < n_tokens; first += MAX_FEW, few++) {
-        __m512 acc[MAX_GROUPS] = {0};
-        float sum[MAX_GROUPS][FEW_ROWS][FEW];
-        w->f->few(&rows, few, acc);
-        memcpy(sum, acc, sizeof sum);
-        for (size_t t = 0; t < few->n; t++, y += ldy)
-            for (size_t i = 0; i < w->n_rows; i++) y[i] = sum[t / FEW][i][t % FEW];
+    float sum[FEW_ROWS][FEW];
+    _mm512_storeu_ps(sum, w->f->few(&rows, few, _mm512_setzero_ps()));
+    for (size_t t = 0; t < few->n; t++)
+        for (size_t i = 0; i < w->n_rows; i++) y[t * ldy + i] = sum[i][t];
+}
+
+/* The rows of a panel, at most ROWS_OF_EIGHT. */
+static void rows_eight(const struct panel *w, size_t n_tokens, float *y, size_t ldy,
+                       const struct eight *eights) {
+    const struct few_rows rows = {w->w, w->row_bytes, w->n_rows, w->n_blocks};
+    __m512 acc[MAX_EIGHTS][2] = {0};
+    float sum[2][EIGHT / 2][ROWS_OF_EIGHT]; // of even and odd tokens
+    w->f->eight(&rows, eights, (n_tokens + EIGHT - 1) / EIGHT, acc);
+    for (size_t t = 0; t < n_tokens; t++, y += ldy) {
+        const __m512 *of = acc[t / EIGHT];
+        if (t % EIGHT == 0) {
+            _mm512_storeu_ps(sum[0], _mm512_shuffle_ps(of[0], of[1], 0x88));
+            _mm512_storeu_ps(sum[1], _mm512_shuffle_ps(of[0], of[1], 0xdd));
+        }
+        _mm_mask_storeu_ps(y, (__mmask8)first_lanes(w->n_rows),
+                           _mm_loadu_ps(sum[t % 2][t % EIGHT / 2]));
     }
 }
 
 static void matmul(const struct quant_type *type, const void *w, size_t n_rows, const struct act *a,
                    float *y, size_t ldy, void *scratch) {
+    static const size_t heights[] = {GROUP, FEW_ROWS, ROWS_OF_EIGHT, MAX_STRIPS * STRIP};
     const struct format *f = find_format(type->id);
     const struct prepared *prepared = scratch;
-    bool few = goes_few(f, a), direct = !few && a->n <= MAX_DIRECT;
-    bool packed = direct && f->halves && f->halves->packed; // with one token, as these go few
-    size_t row_bytes = quant_row_bytes(type, a->k);
-    size_t height = few ? FEW_ROWS : direct ? GROUP : MAX_STRIPS * STRIP;
+    const enum way way = way_of(f, a->n);
+    size_t row_bytes = quant_row_bytes(type, a->k), height = heights[way];
     struct summing summing = {0};
     for (size_t r = 0; r < n_rows; r += height) {
         size_t left = n_rows - r;
@@ -695,14 +767,16 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
                           .row_bytes = row_bytes,
                           .n_rows = left < height ? left : height,
                           .n_blocks = a->k / a->block};
-        if (few)
-            rows_few(&p, a->n, y + r, ldy, prepared->few);
-        else if (packed)
-            rows_packed(&p, prepared, y + r, r / height % 2, &summing);
-        else if (direct)
-            rows_direct(&p, a->n, y + r, ldy, prepared);
-        else
+        if (way == AS_FEW)
+            rows_few(&p, y + r, ldy, &prepared->few);
+        else if (way == IN_EIGHTS)
+            rows_eight(&p, a->n, y + r, ldy, prepared->eights);
+        else if (way == IN_STRIPS)
             run_panels(p, a, y + r, ldy, scratch);
+        else if (f->halves && f->halves->packed) // with one token, as more are few
+            rows_packed(&p, prepared, y + r, r / height % 2, &summing);
+        else
+            rows_direct(&p, a->n, y + r, ldy, prepared);
     }
     sum_on(&summing, summing.n_blocks);
 }

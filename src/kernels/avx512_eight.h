@@ -1,0 +1,232 @@
+/* Products of 5 to 32 tokens, eight by eight, straight from the file's blocks, for AVX-512 with
+ * VNNI; part of avx512.c.
+ *
+ * Strips turn rows into lanes, which takes as long as their products with 8 tokens. Here tokens are
+ * the lanes: a register has 8 elements of each of 8 tokens and meets 8 codes of a row, which a load
+ * repeats for every token at no cost. Nothing is summed up across lanes but two halves of each
+ * token at the end of a block. For this, one block of ROWS_OF_EIGHT rows at a time is unpacked into
+ * the first-level cache. */
+#ifndef OCTET_KERNELS_AVX512_EIGHT_H
+#define OCTET_KERNELS_AVX512_EIGHT_H
+
+#include "kernels/avx512_few.h"
+
+enum { EIGHT = 8, ROWS_OF_EIGHT = 4 };
+
+/* Up to 8 tokens, the others zeros. In registers, two neighbours are one token's, as 8 bytes of it
+ * follow each other: "apart". */
+struct eight {
+    int8_t *q;     // (k / 8, EIGHT, 8), elements of a block in the order of the format's codes
+    int16_t *bsum; // (n_blocks, groups / 4, EIGHT, 4) K-quants: of as many as share a sub-scale
+    int32_t *sum;  // (n_blocks, LANES) blocks of 32: sums, times the bias of codes that have one
+    float *d;      // (n_blocks, LANES), as sum where lanes_of_pair has a token
+};
+
+/* Products with N times 8 tokens, T[0], T[1], ...: each with rows 0 and 1, then 2 and 3. */
+typedef void eight_fn(const struct few_rows *w, const struct eight *t, size_t n, __m512 acc[][2]);
+
+/* Where rows I = 0, 1 of a pair and token T are in a register. */
+INLINE size_t lane_of_pair(size_t i, size_t t) { return t / 2 * 4 + 2 * i + t % 2; }
+
+/* Rows A and B, tokens apart, to a pair of rows. */
+INLINE __m512i to_pair(__m512i a, __m512i b) {
+    __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
+    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(x, y, 0x88)),
+                            _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
+}
+
+/* What rows FIRST and FIRST + 1 of V have, to the lanes of a pair. */
+INLINE __m512 to_lanes_of_pair(__m128 v, int first) {
+    const __m512i rows = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 1, 1));
+    __m512i index = _mm512_add_epi32(rows, _mm512_set1_epi32(first));
+    return _mm512_permutexvar_ps(index, _mm512_castps128_ps512(v));
+}
+
+INLINE __m512i eight_bytes(const void *p) { return _mm512_set1_epi64((long long)load_u64(p)); }
+
+/* N_WORDS * 8 elements of each row: DOT += code * q. Codes of the next row are STEP bytes further.
+ */
+INLINE void dot_eight(const uint8_t *code, size_t step, size_t n_words, const int8_t *q,
+                      __m512i dot[ROWS_OF_EIGHT]) {
+    UNROLL
+    for (size_t i = 0; i < n_words; i++) {
+        __m512i of_tokens = load_once(q + i * ZMM_BYTES);
+        UNROLL
+        for (size_t r = 0; r < ROWS_OF_EIGHT; r++)
+            dot[r] = _mm512_dpbusd_epi32(dot[r], eight_bytes(code + r * step + 8 * i), of_tokens);
+    }
+}
+
+INLINE __m512 add_pair(__m512 acc, __m512i sums, __m512 d, const float *da, bool minus) {
+    __m512 scale = _mm512_mul_ps(d, _mm512_load_ps(da));
+    __m512 of = _mm512_cvtepi32_ps(sums);
+    return minus ? _mm512_fnmadd_ps(of, scale, acc) : _mm512_fmadd_ps(of, scale, acc);
+}
+
+/* ---- Blocks of 256 with sub-scales of 8 bits ------------------------------------------------- */
+
+/* A block of each row. */
+struct unpacked_rows {
+    _Alignas(ZMM_BYTES)
+        uint8_t code[ROWS_OF_EIGHT][256];  // codes and scales are in the order of the format
+    int32_t wide_scale[ROWS_OF_EIGHT][16]; // unless dots are short
+    int16_t scale[ROWS_OF_EIGHT][16];
+    int16_t factor[ROWS_OF_EIGHT][16]; // of the sums of groups: mins, or scales
+    __m128 d, dmin;
+};
+
+INLINE void widen_bytes(const uint8_t *p, bool is_signed, int16_t *out) {
+    __m128i v = load_128(p);
+    _mm256_storeu_si256((void *)out, is_signed ? _mm256_cvtepi8_epi16(v) : _mm256_cvtepu8_epi16(v));
+}
+
+/* SCALES, a lane for each row, as the codes of their groups follow each other. */
+INLINE __m512i scales_in_order(const struct quad_format *f, __m512i scales) {
+    char from[16];
+    for (size_t i = 0; i < 16; i++)
+        from[i] = (char)(f->order[i * f->group / 16 % 16] * 16 / f->group);
+    return _mm512_shuffle_epi8(scales, _mm512_broadcast_i32x4(load_128(from)));
+}
+
+INLINE void unpack_rows(const struct quad_format *f, const struct few_rows *w, size_t b,
+                        struct unpacked_rows *out) {
+    const uint8_t *block = w->w + b * f->block_bytes;
+    struct quad quad;
+    f->load_quad(block, w->row_bytes, w->n_rows, &quad);
+    _Alignas(ZMM_BYTES) uint8_t scale[ROWS_OF_EIGHT][16], factor[ROWS_OF_EIGHT][16];
+    _mm512_store_si512(scale, scales_in_order(f, quad.scale));
+    _mm512_store_si512(factor, f->has_min ? quad.min : quad.scale);
+    out->d = quad.d;
+    if (f->has_min) out->dmin = quad.dmin;
+    UNROLL
+    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
+        const uint8_t *of_row = block + (r < w->n_rows ? r : w->n_rows - 1) * w->row_bytes;
+        __m512i code[4];
+        prefetch_from(of_row + ROWS_OF_EIGHT * w->row_bytes, f->block_bytes);
+        f->load_codes(of_row, code);
+        UNROLL
+        for (size_t j = 0; j < 4; j++) _mm512_store_si512(out->code[r] + j * ZMM_BYTES, code[j]);
+        if (f->short_dots) {
+            widen_bytes(scale[r], !f->has_min, out->scale[r]);
+        } else {
+            __m128i s = load_128(scale[r]);
+            _mm512_storeu_si512(out->wide_scale[r],
+                                f->has_min ? _mm512_cvtepu8_epi32(s) : _mm512_cvtepi8_epi32(s));
+        }
+        widen_bytes(factor[r], !f->has_min, out->factor[r]);
+    }
+}
+
+/* Groups I and I + 1 in the order of the format: ISUM += scale * dot. */
+INLINE void add_two_groups(const struct quad_format *f, const struct unpacked_rows *u, size_t i,
+                           const int8_t *q, __m512i isum[ROWS_OF_EIGHT]) {
+    const size_t at = i * f->group;
+    __m512i dot[2][ROWS_OF_EIGHT] = {0};
+    UNROLL
+    for (size_t j = 0; j < 2; j++)
+        dot_eight(u->code[0] + at + j * f->group, sizeof u->code[0], f->group / 8,
+                  q + (at + j * f->group) * EIGHT, dot[j]);
+    UNROLL
+    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
+        __m512i scale = _mm512_set1_epi32((int)load_u32(&u->scale[r][i]));
+        __m512i on_top = _mm512_slli_epi32(dot[1][r], 16);
+        __m512i both = _mm512_mask_mov_epi16(on_top, 0x55555555, dot[0][r]);
+        isum[r] = _mm512_dpwssd_epi32(isum[r], both, scale);
+    }
+}
+
+/* The same with group I alone, whose dots need more than int16. */
+INLINE void add_group(const struct quad_format *f, const struct unpacked_rows *u, size_t i,
+                      const int8_t *q, __m512i isum[ROWS_OF_EIGHT]) {
+    __m512i dot[ROWS_OF_EIGHT] = {0};
+    dot_eight(u->code[0] + i * f->group, sizeof u->code[0], f->group / 8, q + i * f->group * EIGHT,
+              dot);
+    UNROLL
+    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
+        __m512i scale = _mm512_set1_epi32(u->wide_scale[r][i]);
+        isum[r] = _mm512_add_epi32(isum[r], _mm512_mullo_epi32(dot[r], scale));
+    }
+}
+
+/* Block B of four rows and of 8 tokens. */
+INLINE void add_eight(const struct quad_format *f, const struct unpacked_rows *u, size_t b,
+                      const struct eight *t, __m512 acc[2]) {
+    const size_t n_groups = 256 / f->group;
+    const int8_t *q = t->q + b * 256 * EIGHT;
+    __asm__ volatile("" : "+r"(u)); // to be read anew: what it points to would only be spilled
+    __m512i isum[ROWS_OF_EIGHT] = {0}, gsum[ROWS_OF_EIGHT] = {0};
+    if (f->short_dots)
+        for (size_t i = 0; i < n_groups; i += 2) add_two_groups(f, u, i, q, isum);
+    else
+        for (size_t i = 0; i < n_groups; i++) add_group(f, u, i, q, isum);
+    UNROLL
+    for (size_t g = 0; g < n_groups; g += 4) {
+        __m512i of_tokens = load_once(t->bsum + (b * n_groups + g) * EIGHT);
+        UNROLL
+        for (size_t r = 0; r < ROWS_OF_EIGHT; r++)
+            gsum[r] = _mm512_dpwssd_epi32(gsum[r], eight_bytes(&u->factor[r][g]), of_tokens);
+    }
+    UNROLL
+    for (size_t i = 0; i < 2; i++) {
+        const float *da = t->d + b * LANES;
+        __m512i dots = to_pair(isum[2 * i], isum[2 * i + 1]);
+        __m512i groups = to_pair(gsum[2 * i], gsum[2 * i + 1]);
+        if (!f->has_min)
+            dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->shift));
+        else if (f->shift)
+            dots = _mm512_srai_epi32(dots, (unsigned)f->shift);
+        acc[i] = add_pair(acc[i], dots, to_lanes_of_pair(u->d, 2 * (int)i), da, false);
+        if (f->has_min)
+            acc[i] = add_pair(acc[i], groups, to_lanes_of_pair(u->dmin, 2 * (int)i), da, true);
+    }
+}
+
+INLINE void eight_quads(const struct quad_format *f, const struct few_rows *w,
+                        const struct eight *t, size_t n, __m512 acc[][2]) {
+    struct unpacked_rows rows[2]; // the next is unpacked while one is multiplied with
+    unpack_rows(f, w, 0, &rows[0]);
+    for (size_t b = 0; b < w->n_blocks; b++) {
+        if (b + 1 < w->n_blocks) unpack_rows(f, w, b + 1, &rows[(b + 1) % 2]);
+        add_eight(f, &rows[b % 2], b, &t[0], acc[0]); // not in a loop that ends at once
+        for (size_t i = 1; i < n; i++) add_eight(f, &rows[b % 2], b, &t[i], acc[i]);
+    }
+}
+
+/* ---- Blocks of 32 ---------------------------------------------------------------------------- */
+
+INLINE void eight_halves(const struct halves_format *f, const struct few_rows *w,
+                         const struct eight *t, size_t n, __m512 acc[][2]) {
+    for (size_t b = 0; b < w->n_blocks; b++) {
+        struct four p = {w->w + b * f->block_bytes, w->row_bytes, w->n_rows, false, NULL};
+        _Alignas(ZMM_BYTES) uint8_t code[2][ROWS_OF_EIGHT][16];
+        __m512i first, second;
+        if (b % 2 == 0)
+            for (size_t i = 0; i < ROWS_OF_EIGHT; i++)
+                prefetch_from(p.block + (ROWS_OF_EIGHT + i) * p.step, 2 * f->block_bytes);
+        f->load(p, &first, &second);
+        _mm512_store_si512(code[0], first);
+        _mm512_store_si512(code[1], second);
+        __m128 d = scale_of_four(f, p), m = f->has_min ? _mm_cvtph_ps(halves_of_four(p, 2)) : d;
+        for (size_t i = 0; i < n; i++) {
+            __m512i dot[ROWS_OF_EIGHT] = {0}, sums = _mm512_loadu_si512(t[i].sum + b * LANES);
+            const float *da = t[i].d + b * LANES;
+            const uint8_t *from = code[0][0];
+            __asm__ volatile("" : "+r"(from)); // as above
+            UNROLL
+            for (size_t half = 0; half < 2; half++)
+                dot_eight(from + half * ROWS_OF_EIGHT * 16, 16, 2,
+                          t[i].q + (2 * b + half) * 16 * EIGHT, dot);
+            UNROLL
+            for (size_t j = 0; j < 2; j++) {
+                __m512i dots = to_pair(dot[2 * j], dot[2 * j + 1]);
+                if (!f->has_min) dots = _mm512_sub_epi32(dots, sums);
+                __m512 *to = &acc[i][j];
+                *to = add_pair(*to, dots, to_lanes_of_pair(d, 2 * (int)j), da, false);
+                if (f->has_min)
+                    *to = add_pair(*to, sums, to_lanes_of_pair(m, 2 * (int)j), da, false);
+            }
+        }
+    }
+}
+
+#endif
