@@ -72,8 +72,13 @@ struct unpacked_rows {
     int32_t wide_scale[ROWS_OF_EIGHT][16]; // unless dots are short
     int16_t scale[ROWS_OF_EIGHT][16];
     int16_t factor[ROWS_OF_EIGHT][16]; // of the sums of groups: mins, or scales
-    __m128 d, dmin;
+    float d[ROWS_OF_EIGHT], dmin[ROWS_OF_EIGHT];
 };
+
+/* Block B of row R, or of the last one there is. */
+INLINE const uint8_t *block_of_row(const struct few_rows *w, size_t r, size_t b, size_t bytes) {
+    return w->w + (r < w->n_rows ? r : w->n_rows - 1) * w->row_bytes + b * bytes;
+}
 
 INLINE void widen_bytes(const uint8_t *p, bool is_signed, int16_t *out) {
     __m128i v = load_128(p);
@@ -88,22 +93,21 @@ INLINE __m512i scales_in_order(const struct quad_format *f, __m512i scales) {
     return _mm512_shuffle_epi8(scales, _mm512_broadcast_i32x4(load_128(from)));
 }
 
-INLINE void unpack_rows(const struct quad_format *f, const struct few_rows *w, size_t b,
-                        struct unpacked_rows *out) {
-    const uint8_t *block = w->w + b * f->block_bytes;
+INLINE void unpack_quads(const struct quad_format *f, const struct few_rows *w, size_t b,
+                         struct unpacked_rows *out) {
     struct quad quad;
-    f->load_quad(block, w->row_bytes, w->n_rows, &quad);
+    f->load_quad(w->w + b * f->block_bytes, w->row_bytes, w->n_rows, &quad);
     _Alignas(ZMM_BYTES) uint8_t scale[ROWS_OF_EIGHT][16], factor[ROWS_OF_EIGHT][16];
     _mm512_store_si512(scale, scales_in_order(f, quad.scale));
     _mm512_store_si512(factor, f->has_min ? quad.min : quad.scale);
-    out->d = quad.d;
-    if (f->has_min) out->dmin = quad.dmin;
+    _mm_storeu_ps(out->d, quad.d);
+    if (f->has_min) _mm_storeu_ps(out->dmin, quad.dmin);
     UNROLL
     for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
-        const uint8_t *of_row = block + (r < w->n_rows ? r : w->n_rows - 1) * w->row_bytes;
+        const uint8_t *block = block_of_row(w, r, b, f->block_bytes);
         __m512i code[4];
-        prefetch_from(of_row + ROWS_OF_EIGHT * w->row_bytes, f->block_bytes);
-        f->load_codes(of_row, code);
+        prefetch_from(block + ROWS_OF_EIGHT * w->row_bytes, f->block_bytes);
+        f->load_codes(block, code);
         UNROLL
         for (size_t j = 0; j < 4; j++) _mm512_store_si512(out->code[r] + j * ZMM_BYTES, code[j]);
         if (f->short_dots) {
@@ -114,6 +118,23 @@ INLINE void unpack_rows(const struct quad_format *f, const struct few_rows *w, s
                                 f->has_min ? _mm512_cvtepu8_epi32(s) : _mm512_cvtepi8_epi32(s));
         }
         widen_bytes(factor[r], !f->has_min, out->factor[r]);
+    }
+}
+
+/* The same for formats that are loaded as chunks; F is of their codes. */
+INLINE void unpack_chunks(const struct quad_format *f, load_chunk_fn *load,
+                          const struct few_rows *w, size_t b, struct unpacked_rows *out) {
+    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
+        const uint8_t *block = block_of_row(w, r, b, f->block_bytes);
+        struct chunk c;
+        prefetch_from(block + ROWS_OF_EIGHT * w->row_bytes, f->block_bytes);
+        load(block, &c);
+        UNROLL
+        for (size_t j = 0; j < 4; j++) _mm512_store_si512(out->code[r] + j * ZMM_BYTES, c.code[j]);
+        if (f->group == 32) c.scale = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(c.scale));
+        _mm512_storeu_si512(out->wide_scale[r], _mm512_cvtepi16_epi32(c.scale));
+        _mm256_storeu_si256((void *)out->factor[r], c.scale);
+        out->d[r] = c.d;
     }
 }
 
@@ -175,21 +196,38 @@ INLINE void add_eight(const struct quad_format *f, const struct unpacked_rows *u
             dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->shift));
         else if (f->shift)
             dots = _mm512_srai_epi32(dots, (unsigned)f->shift);
-        acc[i] = add_pair(acc[i], dots, to_lanes_of_pair(u->d, 2 * (int)i), da, false);
+        acc[i] =
+            add_pair(acc[i], dots, to_lanes_of_pair(_mm_loadu_ps(u->d), 2 * (int)i), da, false);
         if (f->has_min)
-            acc[i] = add_pair(acc[i], groups, to_lanes_of_pair(u->dmin, 2 * (int)i), da, true);
+            acc[i] = add_pair(acc[i], groups, to_lanes_of_pair(_mm_loadu_ps(u->dmin), 2 * (int)i),
+                              da, true);
+    }
+}
+
+/* LOAD: NULL for formats that have quads. */
+INLINE void unpack_rows(const struct quad_format *f, load_chunk_fn *load, const struct few_rows *w,
+                        size_t b, struct unpacked_rows *out) {
+    if (load)
+        unpack_chunks(f, load, w, b, out);
+    else
+        unpack_quads(f, w, b, out);
+}
+
+INLINE void eights_of_256(const struct quad_format *f, load_chunk_fn *load,
+                          const struct few_rows *w, const struct eight *t, size_t n,
+                          __m512 acc[][2]) {
+    struct unpacked_rows rows[2]; // the next is unpacked while one is multiplied with
+    unpack_rows(f, load, w, 0, &rows[0]);
+    for (size_t b = 0; b < w->n_blocks; b++) {
+        if (b + 1 < w->n_blocks) unpack_rows(f, load, w, b + 1, &rows[(b + 1) % 2]);
+        add_eight(f, &rows[b % 2], b, &t[0], acc[0]); // not in a loop that ends at once
+        for (size_t i = 1; i < n; i++) add_eight(f, &rows[b % 2], b, &t[i], acc[i]);
     }
 }
 
 INLINE void eight_quads(const struct quad_format *f, const struct few_rows *w,
                         const struct eight *t, size_t n, __m512 acc[][2]) {
-    struct unpacked_rows rows[2]; // the next is unpacked while one is multiplied with
-    unpack_rows(f, w, 0, &rows[0]);
-    for (size_t b = 0; b < w->n_blocks; b++) {
-        if (b + 1 < w->n_blocks) unpack_rows(f, w, b + 1, &rows[(b + 1) % 2]);
-        add_eight(f, &rows[b % 2], b, &t[0], acc[0]); // not in a loop that ends at once
-        for (size_t i = 1; i < n; i++) add_eight(f, &rows[b % 2], b, &t[i], acc[i]);
-    }
+    eights_of_256(f, NULL, w, t, n, acc);
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */

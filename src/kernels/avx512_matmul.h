@@ -55,21 +55,29 @@ struct format {
     static __m512 few_##name(const struct few_rows *w, const struct few *t, __m512 acc) {          \
         return t->n > 2 ? few_way(format, w, t, 4, acc) : few_way(format, w, t, 2, acc);           \
     }                                                                                              \
+    EIGHT(name, eight_way, format)
+#define EIGHT(name, way, ...)                                                                      \
     static void eight_##name(const struct few_rows *w, const struct eight *t, size_t n,            \
                              __m512 acc[][2]) {                                                    \
-        eight_way(format, w, t, n, acc);                                                           \
+        way(__VA_ARGS__, w, t, n, acc);                                                            \
     }
+#define EIGHT_CHUNKS(name, load, group, bias_shift)                                                \
+    static const struct quad_format chunks_##name = {                                              \
+        NULL, NULL, order_plain, sizeof(struct block_##name), group, bias_shift, false, false};    \
+    EIGHT(name, eights_of_256, &chunks_##name, load)
 #define DIRECT_QUADS(name)                                                                         \
     DIRECT_AND_MORE(name, direct_quads, few_quads, eight_quads, &quads_##name)
 #define DIRECT_HALVES(name)                                                                        \
     DIRECT_AND_MORE(name, direct_halves, few_halves, eight_halves, &blocks_##name)
-#define DIRECT_LATTICE(name)                                                                       \
+#define DIRECT_LATTICE(name, group)                                                                \
     DIRECT(name, direct_lattice, &lattice_##name)                                                  \
     static void load_##name##_signed(const void *block, struct chunk *out) {                       \
         load_signed(&lattice_##name, block, out);                                                  \
-    }
-#define DIRECT_CHUNKS(name, bias_shift)                                                            \
-    DIRECT(name, direct_chunks, load_##name, sizeof(struct block_##name), bias_shift)
+    }                                                                                              \
+    EIGHT_CHUNKS(name, load_##name##_signed, group, 6)
+#define DIRECT_CHUNKS(name, group, bias_shift)                                                     \
+    DIRECT(name, direct_chunks, load_##name, sizeof(struct block_##name), bias_shift)              \
+    EIGHT_CHUNKS(name, load_##name, group, bias_shift)
 
 DIRECT_HALVES(q4_0)
 DIRECT_HALVES(q4_1)
@@ -83,15 +91,16 @@ DIRECT_QUADS(q3_k)
 DIRECT_QUADS(q4_k)
 DIRECT_QUADS(q5_k)
 DIRECT_QUADS(q6_k)
-DIRECT_LATTICE(iq3_s)
-DIRECT_LATTICE(iq3_xxs)
-DIRECT_LATTICE(iq2_s)
-DIRECT_LATTICE(iq2_xs)
-DIRECT_LATTICE(iq2_xxs)
-DIRECT_CHUNKS(iq1_s, 6)
-DIRECT_CHUNKS(iq1_m, 6)
-DIRECT_CHUNKS(tq1_0, 0)
-DIRECT_CHUNKS(tq2_0, 0)
+DIRECT_LATTICE(iq3_s, 32)
+DIRECT_LATTICE(iq3_xxs, 32)
+DIRECT_LATTICE(iq2_s, 16)
+DIRECT_LATTICE(iq2_xs, 16)
+DIRECT_LATTICE(iq2_xxs, 32)
+DIRECT_CHUNKS(iq1_s, 32, 6)
+DIRECT_CHUNKS(iq1_m, 16, 6)
+DIRECT_CHUNKS(tq1_0, 16, 0)
+DIRECT_CHUNKS(tq2_0, 16, 0)
+EIGHT_CHUNKS(iq4_xs, load_iq4_xs, 32, 7)
 
 static const struct format formats[] = {
     {QUANT_Q4_0, NONE, 8, direct_q4_0, few_q4_0, eight_q4_0, NULL, load_q4_0, NULL, &blocks_q4_0,
@@ -118,24 +127,24 @@ static const struct format formats[] = {
      build_q5_k},
     {QUANT_Q6_K, EACH_16, 32, direct_q6_k, few_q6_k, eight_q6_k, load_q6_k, NULL, &quads_q6_k, NULL,
      build_q6_k},
-    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, NULL, NULL, load_iq4_xs, NULL, NULL, NULL,
+    {QUANT_IQ4_XS, EACH_32, 128, direct_iq4_xs, NULL, eight_iq4_xs, load_iq4_xs, NULL, NULL, NULL,
      build_iq4_xs},
-    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, NULL, NULL, load_iq3_s_signed, NULL, NULL,
-     NULL, NULL},
-    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, NULL, NULL, load_iq3_xxs_signed, NULL,
+    {QUANT_IQ3_S, EACH_32, LATTICE_BIAS, direct_iq3_s, NULL, eight_iq3_s, load_iq3_s_signed, NULL,
      NULL, NULL, NULL},
-    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, NULL, NULL, load_iq2_s_signed, NULL, NULL,
-     NULL, NULL},
-    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, NULL, NULL, load_iq2_xs_signed, NULL, NULL,
-     NULL, NULL},
-    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, NULL, NULL, load_iq2_xxs_signed, NULL,
+    {QUANT_IQ3_XXS, EACH_32, LATTICE_BIAS, direct_iq3_xxs, NULL, eight_iq3_xxs, load_iq3_xxs_signed,
+     NULL, NULL, NULL, NULL},
+    {QUANT_IQ2_S, EACH_16, LATTICE_BIAS, direct_iq2_s, NULL, eight_iq2_s, load_iq2_s_signed, NULL,
      NULL, NULL, NULL},
-    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, NULL, NULL, load_iq1_s, NULL, NULL, NULL,
-     NULL},
-    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, NULL, NULL, load_iq1_m, NULL, NULL, NULL,
-     NULL},
-    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, NULL, NULL, load_tq1_0, NULL, NULL, NULL, NULL},
-    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, NULL, NULL, load_tq2_0, NULL, NULL, NULL, NULL},
+    {QUANT_IQ2_XS, EACH_16, LATTICE_BIAS, direct_iq2_xs, NULL, eight_iq2_xs, load_iq2_xs_signed,
+     NULL, NULL, NULL, NULL},
+    {QUANT_IQ2_XXS, EACH_32, LATTICE_BIAS, direct_iq2_xxs, NULL, eight_iq2_xxs, load_iq2_xxs_signed,
+     NULL, NULL, NULL, NULL},
+    {QUANT_IQ1_S, EACH_32, LATTICE_BIAS, direct_iq1_s, NULL, eight_iq1_s, load_iq1_s, NULL, NULL,
+     NULL, NULL},
+    {QUANT_IQ1_M, EACH_16, LATTICE_BIAS, direct_iq1_m, NULL, eight_iq1_m, load_iq1_m, NULL, NULL,
+     NULL, NULL},
+    {QUANT_TQ1_0, FOLDED, 1, direct_tq1_0, NULL, eight_tq1_0, load_tq1_0, NULL, NULL, NULL, NULL},
+    {QUANT_TQ2_0, FOLDED, 1, direct_tq2_0, NULL, eight_tq2_0, load_tq2_0, NULL, NULL, NULL, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -572,12 +581,17 @@ static void prepare_tokens(const struct format *f, const struct act *a, struct p
     p->packed[1] = first.extra;
 }
 
+static bool shares_by_32(const struct format *f) {
+    return f->quads ? f->quads->group == 32 : f->scaling == EACH_32;
+}
+
 /* Of groups that share a sub-scale, the sums in a block of 256; those of blocks of 32 are left. */
 static size_t sums_of_groups(const struct format *f, const int16_t *bsum, int16_t out[16]) {
-    if (!f->quads) return 0;
+    if (f->scaling == NONE) return 0;
     memcpy(out, bsum, 16 * sizeof *out);
-    if (f->quads->group == 32) _mm_storeu_si128((void *)out, sums_of_32(bsum));
-    return 256 / f->quads->group;
+    if (!shares_by_32(f)) return 16;
+    _mm_storeu_si128((void *)out, sums_of_32(bsum));
+    return 8;
 }
 
 static int32_t sum_of_32(const struct format *f, const int16_t *bsum) {
@@ -624,7 +638,7 @@ static void prepare_one_of_eight(const struct format *f, const struct act *a, si
         if (f->quads)
             prepare_q(q, 256, f->quads->order, ordered);
         else
-            memcpy(ordered, q, 32);
+            memcpy(ordered, q, block);
         for (size_t j = 0; j < block; j += 8)
             memcpy(out->q + (b * block + j) * EIGHT + 8 * i, ordered + j, 8);
         for (size_t g = 0; g < n_groups; g += 4)
@@ -632,7 +646,7 @@ static void prepare_one_of_eight(const struct format *f, const struct act *a, si
         for (size_t r = 0; r < 2; r++) {
             size_t at = b * LANES + lane_of_pair(r, i);
             out->d[at] = a->d[t * n_blocks + b];
-            if (!f->quads) out->sum[at] = sum_of_32(f, bsum);
+            if (f->scaling == NONE) out->sum[at] = sum_of_32(f, bsum);
         }
     }
 }
@@ -661,9 +675,9 @@ static enum way way_of(const struct format *f, size_t n) {
     // better.
     bool strips_win = f->scaling == FOLDED && f->quads && !f->quads->short_dots;
     size_t n_eights = strips_win ? 1 : MAX_EIGHTS;
-    if (n > 1 && f->few && n <= FEW) return AS_FEW;
-    if (n > 1 && f->eight && n <= n_eights * EIGHT) return IN_EIGHTS;
-    return n <= MAX_DIRECT ? DIRECTLY : IN_STRIPS;
+    if (n > 1 && n <= FEW && f->few) return AS_FEW;
+    if (n <= MAX_DIRECT) return DIRECTLY;
+    return n <= n_eights * EIGHT ? IN_EIGHTS : IN_STRIPS;
 }
 
 static void prepare(const struct quant_type *type, const void *w, const struct act *a,
