@@ -183,30 +183,27 @@ INLINE void prefetch_ahead(const uint8_t *p, size_t n_bytes) {
 
 static void build_rows(const struct panel *p, const uint8_t *const block[STRIP],
                        struct strip_256 *out) {
-    const __m256i minus_bias = _mm256_set1_epi16((short)-p->f->bias);
-    const bool of_32 = p->f->scaling == EACH_32;
+    const bool of_32 = p->f->scaling == EACH_32, has_min = p->type->has_min;
     __m512i code[STRIP][4], scale[STRIP];
-    __m256i pair[STRIP];
+    __m256i min[STRIP];
     for (size_t r = 0; r < STRIP; r++) {
         struct chunk c;
         p->f->load(block[r], &c);
         if (p->f->scaling == FOLDED) fold_scales(&c, p->f->bias);
         for (int j = 0; j < 4; j++) code[r][j] = c.code[j];
-        pair[r] = p->type->has_min ? c.min : _mm256_mullo_epi16(c.scale, minus_bias);
-        if (of_32) {
-            c.scale = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(c.scale));
-            pair[r] = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(pair[r]));
-        }
+        if (of_32) c.scale = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(c.scale));
         scale[r] = _mm512_cvtepi16_epi32(c.scale);
         out->d[r] = c.d;
-        if (p->type->has_min) out->dmin[r] = c.dmin;
+        if (!has_min) continue;
+        min[r] = of_32 ? _mm256_castsi128_si256(_mm256_cvtepi32_epi16(c.min)) : c.min;
+        out->dmin[r] = c.dmin;
     }
     for (size_t i = 0; i < 64; i += 4)
         transpose((const char *)code + 4 * i, sizeof code[0], out->code[i]);
     for (size_t i = 0; i < (of_32 ? 8 : 16); i += 4)
         transpose((const char *)scale + 4 * i, sizeof scale[0], out->scale[i]);
-    for (size_t i = 0; i < (of_32 ? 4 : 8); i += 4)
-        transpose((const char *)pair + 4 * i, sizeof pair[0], out->pair[i]);
+    for (size_t i = 0; has_min && i < (of_32 ? 4 : 8); i += 4)
+        transpose((const char *)min + 4 * i, sizeof min[0], out->min[i]);
 }
 
 static void build_strip_256(const struct panel *p, size_t i_strip, struct strip_256 *out) {
@@ -301,9 +298,26 @@ INLINE void dot_words(const uint8_t *code, size_t step, size_t n_words, const in
     }
 }
 
-/* Adds scale * dot of one block to ISUM. Blocks of the next strip are N_BLOCKS further. */
+/* What dots of groups begin with, since codes have BIAS too much: bsum * -bias. */
+INLINE void undo_bias(enum scaling scaling, int bias, const int16_t *bsum, size_t stride,
+                      size_t n_tokens, int32_t start[][16]) {
+    UNROLL
+    for (size_t t = 0; t < n_tokens; t++) {
+        __m256i sums = load_256(bsum + t * stride);
+        if (scaling == EACH_32)
+            _mm256_storeu_si256((void *)start[t],
+                                _mm256_madd_epi16(sums, _mm256_set1_epi16((short)-bias)));
+        else
+            _mm512_storeu_si512(start[t], _mm512_mullo_epi32(_mm512_cvtepi16_epi32(sums),
+                                                             _mm512_set1_epi32(-bias)));
+    }
+}
+
+/* Adds scale * dot of one block to ISUM. Blocks of the next strip are N_BLOCKS further. START: of
+ * each token's groups; NULL: 0. */
 INLINE void dot_scaled(const struct strip_256 *s, size_t n_blocks, enum scaling scaling,
-                       const int8_t *q, size_t stride, struct shape_of_tile n, __m512i *isum) {
+                       const int32_t (*start)[16], const int8_t *q, size_t stride,
+                       struct shape_of_tile n, __m512i *isum) {
     size_t step = n_blocks * sizeof *s;
     if (scaling == FOLDED) {
         dot_words(s->code[0], step, 64, q, stride, n, isum);
@@ -312,7 +326,9 @@ INLINE void dot_scaled(const struct strip_256 *s, size_t n_blocks, enum scaling 
     size_t n_words = scaling == EACH_32 ? 8 : 4;
     for (size_t i = 0; i < 64; i += n_words) {
         __m512i dot[MAX_TILE];
-        clear(dot, n.n_strips * n.n_tokens);
+        UNROLL
+        for (size_t t = 0; t < n.n_strips * n.n_tokens; t++)
+            dot[t] = _mm512_set1_epi32(start ? start[t % n.n_tokens][i / n_words] : 0);
         dot_words(s->code[i], step, n_words, q + 4 * i, stride, n, dot);
         UNROLL
         for (size_t u = 0; u < n.n_strips; u++) {
@@ -325,7 +341,7 @@ INLINE void dot_scaled(const struct strip_256 *s, size_t n_blocks, enum scaling 
     }
 }
 
-/* Adds what two groups at a time share times their sums. */
+/* Adds mins times sums, for two groups at a time. */
 INLINE void add_pairs(const struct strip_256 *s, size_t n_blocks, enum scaling scaling,
                       const int16_t *bsum, size_t stride, struct shape_of_tile n, __m512i *sum) {
     int16_t of_32[MAX_TILE][8];
@@ -338,7 +354,7 @@ INLINE void add_pairs(const struct strip_256 *s, size_t n_blocks, enum scaling s
     }
     for (size_t i = 0; i < (scaling == EACH_32 ? 4 : 8); i++) UNROLL
     for (size_t u = 0; u < n.n_strips; u++) {
-        __m512i pair = _mm512_loadu_si512(s[u * n_blocks].pair[i]);
+        __m512i pair = _mm512_loadu_si512(s[u * n_blocks].min[i]);
         __m512i *to = sum + u * n.n_tokens;
         UNROLL
         for (size_t t = 0; t < n.n_tokens; t++)
@@ -376,13 +392,15 @@ INLINE void add_scaled(const float *d, const float *da, size_t stride, size_t n,
 }
 
 INLINE void tile_256(const struct strip_256 *s, size_t n_blocks, struct rows a,
-                     struct shape_of_tile n, enum scaling scaling, bool has_min, __m512 *acc) {
+                     struct shape_of_tile n, enum scaling scaling, int bias, bool has_min,
+                     __m512 *acc) {
+    const bool biased = !has_min && scaling != FOLDED;
     for (size_t b = 0; b < n_blocks; b++, s++, a.q += 256, a.bsum += 16, a.d++) {
         __m512i sum[MAX_TILE];
+        int32_t start[MAX_TILE][16];
+        if (biased) undo_bias(scaling, bias, a.bsum, a.n_groups, n.n_tokens, start);
         clear(sum, n.n_strips * n.n_tokens);
-        if (!has_min && scaling != FOLDED)
-            add_pairs(s, n_blocks, scaling, a.bsum, a.n_groups, n, sum);
-        dot_scaled(s, n_blocks, scaling, a.q, a.k, n, sum);
+        dot_scaled(s, n_blocks, scaling, biased ? start : NULL, a.q, a.k, n, sum);
         if (!has_min && scaling == FOLDED) undo_folding(a.bsum, a.n_groups, n, sum);
         UNROLL
         for (size_t u = 0; u < n.n_strips; u++)
@@ -447,7 +465,7 @@ INLINE void run_tile(const void *panel, size_t n_blocks, struct rows a, struct s
     if (scaling == NONE)
         tile_32(panel, n_blocks, a, n, bias, has_min, acc);
     else
-        tile_256(panel, n_blocks, a, n, scaling, has_min, acc);
+        tile_256(panel, n_blocks, a, n, scaling, bias, has_min, acc);
     UNROLL
     for (size_t u = 0; u < n.n_strips; u++) UNROLL
     for (size_t t = 0; t < n.n_tokens; t++)
@@ -496,8 +514,8 @@ static void run_panel(const struct panel *p, const void *panel, struct batch a, 
         switch (p->f->scaling) {
         case NONE: run_strips(panel, n, a, NONE, p->f->bias, false, out); break;
         case FOLDED: run_strips(panel, n, a, FOLDED, 0, false, out); break;
-        case EACH_32: run_strips(panel, n, a, EACH_32, 0, false, out); break;
-        default: run_strips(panel, n, a, EACH_16, 0, false, out);
+        case EACH_32: run_strips(panel, n, a, EACH_32, p->f->bias, false, out); break;
+        default: run_strips(panel, n, a, EACH_16, p->f->bias, false, out);
         }
 }
 

@@ -16,7 +16,7 @@ struct strip_256 {
     uint8_t code[64][ZMM_BYTES];
     // Of groups of 16, or of groups of 32 if these are what is scaled.
     int32_t scale[16][STRIP];
-    int16_t pair[8][STRIP][2]; // for two groups: mins, or what undoes the bias
+    int16_t min[8][STRIP][2]; // of two groups
     float d[STRIP], dmin[STRIP];
 };
 
@@ -115,15 +115,10 @@ INLINE void store_code(struct strip_256 *out, size_t word, __m512i code) {
 /* The f16 in the low half of each word. */
 INLINE __m512 low_halves(__m512i words) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words)); }
 
-/* EVEN and ODD are what goes with groups 2 i and 2 i + 1. */
-INLINE void store_pair(struct strip_256 *out, size_t i, __m512i even, __m512i odd) {
+/* EVEN and ODD are those of groups 2 i and 2 i + 1. */
+INLINE void store_mins(struct strip_256 *out, size_t i, __m512i even, __m512i odd) {
     even = _mm512_and_si512(even, _mm512_set1_epi32(0xffff));
-    _mm512_storeu_si512(out->pair[i], _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
-}
-
-/* What undoes BIAS where SCALE goes with codes. */
-INLINE __m512i times_minus(__m512i scale, int bias) {
-    return _mm512_mullo_epi32(scale, _mm512_set1_epi32(-bias));
+    _mm512_storeu_si512(out->min[i], _mm512_or_si512(even, _mm512_slli_epi32(odd, 16)));
 }
 
 /* ---- Q4_K, Q5_K ------------------------------------------------------------------------------ */
@@ -146,7 +141,7 @@ static void columns_6_bit(const uint8_t *const block[STRIP], struct strip_256 *o
         min[i] = _mm512_and_si512(m, low);
         min[4 + i] = m2;
     }
-    for (size_t i = 0; i < 4; i++) store_pair(out, i, min[2 * i], min[2 * i + 1]);
+    for (size_t i = 0; i < 4; i++) store_mins(out, i, min[2 * i], min[2 * i + 1]);
 }
 
 static void build_q4_k(const uint8_t *const block[STRIP], struct strip_256 *out) {
@@ -183,17 +178,14 @@ static void build_q5_k(const uint8_t *const block[STRIP], struct strip_256 *out)
 /* ---- Q6_K ------------------------------------------------------------------------------------ */
 
 static void build_q6_k(const uint8_t *const block[STRIP], struct strip_256 *out) {
-    __m512i w[4], t[16], h[8], scale[16];
+    __m512i w[4], t[16], h[8];
     four_columns(block, sizeof(struct block_q6_k) - 16, w); // d is the last of a block
     _mm512_storeu_ps(out->d, low_halves(_mm512_srli_epi32(w[3], 16)));
     four_columns(block, offsetof(struct block_q6_k, scales), w);
     for (size_t g = 0; g < 16; g++) {
         __m512i on_top = _mm512_sllv_epi32(w[g / 4], _mm512_set1_epi32(24 - 8 * (int)(g % 4)));
-        scale[g] = _mm512_srai_epi32(on_top, 24);
-        _mm512_storeu_si512(out->scale[g], scale[g]);
+        _mm512_storeu_si512(out->scale[g], _mm512_srai_epi32(on_top, 24));
     }
-    for (size_t i = 0; i < 8; i++)
-        store_pair(out, i, times_minus(scale[2 * i], 32), times_minus(scale[2 * i + 1], 32));
     for (size_t half = 0; half < 2; half++) {
         sixteen_columns(block, 64 * half, t);
         four_columns(block, offsetof(struct block_q6_k, qh) + 32 * half, h);
@@ -210,17 +202,14 @@ static void build_q6_k(const uint8_t *const block[STRIP], struct strip_256 *out)
 /* ---- IQ4_XS ---------------------------------------------------------------------------------- */
 
 static void build_iq4_xs(const uint8_t *const block[STRIP], struct strip_256 *out) {
-    __m512i w[4], t[16], scale[8];
+    __m512i w[4], t[16];
     four_columns(block, 0, w); // d below scales_h, then scales_l
     _mm512_storeu_ps(out->d, low_halves(w[0]));
     for (size_t g = 0; g < 8; g++) {
         __m512i low = bits_of_words(w[1], 4 * g, 4), high = bits_of_words(w[0], 16 + 2 * g, 2);
-        scale[g] = _mm512_or_si512(low, _mm512_slli_epi32(high, 4));
-        scale[g] = _mm512_sub_epi32(scale[g], _mm512_set1_epi32(32));
-        _mm512_storeu_si512(out->scale[g], scale[g]);
+        __m512i scale = _mm512_or_si512(low, _mm512_slli_epi32(high, 4));
+        _mm512_storeu_si512(out->scale[g], _mm512_sub_epi32(scale, _mm512_set1_epi32(32)));
     }
-    for (size_t i = 0; i < 4; i++)
-        store_pair(out, i, times_minus(scale[2 * i], 128), times_minus(scale[2 * i + 1], 128));
     for (size_t half = 0; half < 2; half++) {
         sixteen_columns(block, offsetof(struct block_iq4_xs, qs) + 64 * half, t);
         for (size_t i = 0; i < 16; i++)
@@ -249,7 +238,7 @@ static void build_q2_k(const uint8_t *const block[STRIP], struct strip_256 *out)
         scale[g] = in_both_halves(bits_of_words(w[g / 4], 8 * (g % 4), 4));
         min[g] = bits_of_words(w[g / 4], 8 * (g % 4) + 4, 4);
     }
-    for (size_t i = 0; i < 8; i++) store_pair(out, i, min[2 * i], min[2 * i + 1]);
+    for (size_t i = 0; i < 8; i++) store_mins(out, i, min[2 * i], min[2 * i + 1]);
     sixteen_columns(block, offsetof(struct block_q2_k, qs), t);
     for (size_t p = 0; p < 4; p++)
         for (size_t i = 0; i < 16; i++) {
