@@ -378,7 +378,7 @@ struct octet_drafter;
 
 struct octet_draft_options {
     struct octet_model *model; // guesses; outlives the drafter. NULL: from the tokens so far
-    int32_t max_tokens;        // longest draft, up to 63; 0: 16
+    int32_t max_tokens;        // longest draft, up to 63; 0: 15
     bool always;               // as many guesses as there are, worth their time or not
 };
 #define OCTET_DRAFT_OPTIONS_DEFAULTS                                                               \

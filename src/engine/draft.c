@@ -7,7 +7,8 @@
 #include "engine/guesses.h"
 #include "engine/session.h"
 
-enum { DEFAULT_GUESSES = 16, ANY_ROWS = COST_ROWS + 1 };
+// With the token before them 16 rows, whole tiles of every table of kernels.
+enum { DEFAULT_GUESSES = 15, ANY_ROWS = COST_ROWS + 1 };
 
 /* Guesses must promise GAIN times the plain pace. What they cost beyond the tokens they save comes
  * out of a credit, which every plain step fills by ALLOWANCE tokens: so decoding gets slower by no
