@@ -36,6 +36,12 @@ struct bench_test {
     double read_ceiling, reads[PROBE_N_WAYS];
 };
 
+/* Plain reads so far in a round, by the way they are done. */
+struct bench_reads {
+    double bytes[PROBE_N_WAYS], seconds[PROBE_N_WAYS];
+    size_t n_passes;
+};
+
 struct bench {
     struct bench_args args;
     struct model_args model_args;
@@ -55,6 +61,8 @@ struct bench {
     struct probe_speeds before, after; // arithmetic; zeros: not measured
     struct probe_reader *reader;       // NULL: reads are not measured
     double *reads;                     // (PROBE_N_WAYS, n_runs) of the depth that is being tested
+    struct bench_reads round;
+    uint64_t peak_unread, anon_unread; // resident before the first plain read
     struct progress progress;
 };
 

@@ -1,13 +1,14 @@
 /* The runs of octet bench. All tests of one depth take turns, round after round, so that a machine
- * whose speed drifts is as unkind to one as to another. The context is computed once per depth: a
- * run is undone by going back to it. */
+ * whose speed drifts is as unkind to one as to another; and plain reads are measured between the
+ * steps of decoding, as memory that is shared may change its speed within a second. The context is
+ * computed once per depth: a run is undone by going back to it. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "cli/bench.h"
 
-enum { WARM_UP_TOKENS = 32, READ_PASSES = 3 };
+enum { WARM_UP_TOKENS = 32, READ_PASSES = 3 * PROBE_N_WAYS };
 
 static const size_t most_read = (size_t)4 << 30; // of each file in one pass
 
@@ -62,31 +63,6 @@ static enum octet_status go_back(struct bench *bench, size_t n, int32_t depth,
     return whole ? OCTET_OK : sync_to(bench, n, depth, err);
 }
 
-static enum octet_status run_steps(struct bench *bench, const struct bench_test *test,
-                                   int32_t steps, struct octet_err *err) {
-    if (test->kind == BENCH_PREFILL) return sync_to(bench, 1, test->depth + steps, err);
-    enum octet_status status = OCTET_OK;
-    for (int32_t i = 1; i <= steps && status == OCTET_OK; i++) {
-        status = sync_to(bench, test->n_sequences, test->depth + i, err);
-    }
-    return status;
-}
-
-static enum octet_status run_once(struct bench *bench, struct bench_test *test, size_t round,
-                                  struct octet_err *err) {
-    enum octet_status status = go_back(bench, test->n_sequences, test->depth, err);
-    if (status != OCTET_OK) return status;
-    const double start = probe_seconds();
-    status = run_steps(bench, test, test->steps, err);
-    const double n_tokens = (double)test->steps * (double)test->n_sequences;
-    test->speeds[round] = n_tokens / (probe_seconds() - start);
-    if (round == 0) { // plain reads come next, of pages too that no token needs
-        test->peak_rss = probe_rss_peak();
-        test->anon_rss = probe_rss_anon();
-    }
-    return status;
-}
-
 /* Seconds, and bytes added to N_READ, of plain reads of what the model's files hold. */
 static double read_files(struct bench *bench, size_t way, double *n_read) {
     double taken = 0;
@@ -100,20 +76,68 @@ static double read_files(struct bench *bench, size_t way, double *n_read) {
     return taken;
 }
 
-/* The ceilings of a round. It is the files' own memory that counts: other memory of a virtual
- * machine may be nearer or farther. Passes are averaged, as a run of a test is as long as all of
- * them: the best moment of several would be no speed that lasts. */
-static void measure_reads(struct bench *bench, size_t round) {
-    double n_read[PROBE_N_WAYS] = {0}, taken[PROBE_N_WAYS] = {0};
+/* Goes on until N_PASSES of the round are done. It is the files' own memory that counts: other
+ * memory of a virtual machine may be nearer or farther. */
+static void read_on(struct bench *bench, size_t n_passes) {
+    struct bench_reads *const round = &bench->round;
     if (bench->reader == NULL) return;
-    for (size_t i = 0; i < READ_PASSES * PROBE_N_WAYS; i++) {
-        const size_t way = i % PROBE_N_WAYS;
-        taken[way] += read_files(bench, way, &n_read[way]);
+    if (bench->peak_unread == 0) {
+        bench->peak_unread = probe_rss_peak();
+        bench->anon_unread = probe_rss_anon();
     }
-    for (size_t way = 0; way < PROBE_N_WAYS; way++) {
-        double *const speed = &bench->reads[way * (size_t)bench->args.n_runs + round];
-        *speed = taken[way] > 0 ? n_read[way] / taken[way] : 0;
+    for (; round->n_passes < n_passes; round->n_passes++) {
+        const size_t way = round->n_passes % PROBE_N_WAYS;
+        round->seconds[way] += read_files(bench, way, &round->bytes[way]);
     }
+}
+
+/* The ceilings of a round. Passes are averaged, as a run of a test is as long as all of them: the
+ * best moment of several would be no speed that lasts. */
+static void end_round(struct bench *bench, size_t i_round) {
+    const struct bench_reads *const round = &bench->round;
+    read_on(bench, READ_PASSES);
+    for (size_t way = 0; bench->reader != NULL && way < PROBE_N_WAYS; way++) {
+        double *const speed = &bench->reads[way * (size_t)bench->args.n_runs + i_round];
+        *speed = round->seconds[way] > 0 ? round->bytes[way] / round->seconds[way] : 0;
+    }
+    bench->round = (struct bench_reads){0};
+}
+
+/* SECONDS: what they take is added, and memory is measured between those of decoding; NULL: that
+ * does not matter. */
+static enum octet_status run_steps(struct bench *bench, const struct bench_test *test,
+                                   int32_t steps, double *seconds, struct octet_err *err) {
+    const int32_t length = test->kind == BENCH_PREFILL ? steps : 1;
+    enum octet_status status = OCTET_OK;
+    for (int32_t i = length; i <= steps && status == OCTET_OK; i++) {
+        const double start = probe_seconds();
+        status = sync_to(bench, test->n_sequences, test->depth + i, err);
+        if (seconds == NULL) continue;
+        *seconds += probe_seconds() - start;
+        if (test->kind == BENCH_DECODE) read_on(bench, READ_PASSES * (size_t)i / (size_t)steps);
+    }
+    return status;
+}
+
+/* Plain reads touch pages too that no token needs: after them, what was resident before and what
+ * has been allocated since. */
+static void note_memory(const struct bench *bench, struct bench_test *test) {
+    test->anon_rss = probe_rss_anon();
+    test->peak_rss = probe_rss_peak();
+    if (bench->peak_unread == 0) return;
+    const bool has_grown = test->anon_rss > bench->anon_unread;
+    test->peak_rss = bench->peak_unread + (has_grown ? test->anon_rss - bench->anon_unread : 0);
+}
+
+static enum octet_status run_once(struct bench *bench, struct bench_test *test, size_t round,
+                                  struct octet_err *err) {
+    enum octet_status status = go_back(bench, test->n_sequences, test->depth, err);
+    if (status != OCTET_OK) return status;
+    double seconds = 0;
+    status = run_steps(bench, test, test->steps, &seconds, err);
+    test->speeds[round] = (double)test->steps * (double)test->n_sequences / seconds;
+    if (round == 0) note_memory(bench, test);
+    return status;
 }
 
 static int compare_doubles(const void *a, const void *b) {
@@ -142,7 +166,7 @@ static enum octet_status warm_up(struct bench *bench, const struct bench_test *t
                                  struct octet_err *err) {
     const enum octet_status status = go_back(bench, test->n_sequences, test->depth, err);
     const int32_t steps = test->steps < WARM_UP_TOKENS ? test->steps : WARM_UP_TOKENS;
-    return status == OCTET_OK ? run_steps(bench, test, steps, err) : status;
+    return status == OCTET_OK ? run_steps(bench, test, steps, NULL, err) : status;
 }
 
 static enum octet_status run_depth(struct bench *bench, struct bench_test *tests, size_t n_tests,
@@ -162,7 +186,7 @@ static enum octet_status run_depth(struct bench *bench, struct bench_test *tests
             progress_update(&bench->progress, done * n_runs + round * n_tests + i + 1,
                             bench->n_tests * n_runs);
         }
-        if (status == OCTET_OK) measure_reads(bench, round);
+        if (status == OCTET_OK) end_round(bench, round);
     }
     for (size_t i = 0; i < n_tests && status == OCTET_OK; i++) summarise_reads(bench, &tests[i]);
     return status;
