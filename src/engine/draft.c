@@ -7,7 +7,7 @@
 #include "engine/guesses.h"
 #include "engine/session.h"
 
-// With the token before them 16 rows, whole tiles of every table of kernels.
+// With the token before them 16 rows, as kernels take four or eight of them at a time.
 enum { DEFAULT_GUESSES = 15, ANY_ROWS = COST_ROWS + 1 };
 
 /* Guesses must promise GAIN times the plain pace. What they cost beyond the tokens they save comes

@@ -19,7 +19,7 @@ struct eight {
     int8_t *q;     // (k / 8, EIGHT, 8), elements of a block in the order of the format's codes
     int16_t *bsum; // (n_blocks, groups / 4, EIGHT, 4) K-quants: of as many as share a sub-scale
     int32_t *sum;  // (n_blocks, LANES) blocks of 32: sums, times the bias of codes that have one
-    float *d;      // (n_blocks, LANES), as sum where lanes_of_pair has a token
+    float *d;      // (n_blocks, LANES), where lane_of_pair has a token, as sum
 };
 
 /* Products with N times 8 tokens, T[0], T[1], ...: each with rows 0 and 1, then 2 and 3. */
