@@ -658,7 +658,8 @@ static void check_attend(const struct kernels *k, size_t head_dim, bool f32, int
                   want = make_attend(N_QUERIES, head_dim, q);
     for (size_t step = 0; step < N_STEPS; step++) {
         struct kv kv = make_kv(head_dim, f32, 0, kind == 1 ? 34 : KV_BLOCK, NAN);
-        got.next = step % 2 ? kv.k_t : NULL; // fetched, and of no consequence
+        // Fetched, and of no consequence.
+        if (step % 2) got.next = (struct stretch){kv.k_t, head_dim * KV_BLOCK, 64 * step};
         k->attend(&got, kv.k_t, kv.v, f32, lo, hi);
         kernels_scalar.attend(&want, kv.k_t, kv.v, f32, lo, hi);
         free_kv(&kv);

@@ -189,7 +189,7 @@ INLINE float weigh(const struct attend *a, size_t i, const __m512 s[KEY_REGISTER
 /* Elements from FIRST of the outputs, N_Z registers of them, the last one only where M is. */
 INLINE void sum_values(const struct attend *a, size_t i, size_t n, const void *v, bool f32,
                        size_t lo, size_t hi, size_t first, size_t n_z, __mmask16 m,
-                       const float *correction, const struct kv_fetch *fetch) {
+                       const float *correction, struct kv_fetch *fetch) {
     __m512 o[MAX_QUERIES][4];
     UNROLL
     for (size_t q = 0; q < n; q++) UNROLL
@@ -199,7 +199,7 @@ INLINE void sum_values(const struct attend *a, size_t i, size_t n, const void *v
             _mm512_set1_ps(correction[q]));
     for (size_t j = lo; j < hi; j++) {
         __m512 value[4];
-        kv_fetch_part(fetch, fetch->next, (first * KV_BLOCK + j * 4 * LANES) * 2, 128);
+        kv_fetch_some(fetch);
         UNROLL
         for (size_t z = 0; z < n_z; z++)
             value[z] = load_kv(v, f32, j * a->head_dim + first + z * LANES, m);
@@ -216,25 +216,25 @@ INLINE void sum_values(const struct attend *a, size_t i, size_t n, const void *v
         _mm512_mask_storeu_ps(a->o + (i + q) * a->head_dim + first + z * LANES, m, o[q][z]);
 }
 
-/* N queries from I on, which see the same keys. */
-INLINE void attend_queries(const struct attend *a, size_t i, size_t n, const void *k_t,
-                           const void *v, bool f32, size_t lo, size_t hi) {
+/* N queries from I on, which see the same keys, all of them in the first N_KEYS registers. */
+INLINE void attend_queries(const struct attend *a, size_t i, size_t n, size_t n_keys,
+                           const void *k_t, const void *v, bool f32, size_t lo, size_t hi) {
     __m512 s[MAX_QUERIES][KEY_REGISTERS];
     UNROLL
     for (size_t q = 0; q < n; q++) UNROLL
     for (size_t z = 0; z < KEY_REGISTERS; z++) s[q][z] = _mm512_setzero_ps();
-    const struct kv_fetch fetch = kv_fetch_for(a, i, v, f32);
+    struct kv_fetch values = kv_fetch_values(a, i, v, f32, lo, hi, a->head_dim);
     for (size_t d = 0; d < a->head_dim; d++) {
         __m512 key[KEY_REGISTERS];
-        kv_fetch_part(&fetch, fetch.values, d * KV_BLOCK * 2, 128);
+        kv_fetch_some(&values);
         UNROLL
-        for (size_t z = 0; z < KEY_REGISTERS; z++)
+        for (size_t z = 0; z < n_keys; z++)
             key[z] = load_kv(k_t, f32, d * KV_BLOCK + z * LANES, 0xffff);
         UNROLL
         for (size_t q = 0; q < n; q++) {
             __m512 query = _mm512_set1_ps(a->q[(i + q) * a->head_dim + d]);
             UNROLL
-            for (size_t z = 0; z < KEY_REGISTERS; z++)
+            for (size_t z = 0; z < n_keys; z++)
                 s[q][z] = _mm512_fmadd_ps(query, key[z], s[q][z]);
         }
     }
@@ -242,11 +242,21 @@ INLINE void attend_queries(const struct attend *a, size_t i, size_t n, const voi
     uint64_t visible = ~0ull >> (KV_BLOCK - hi) & ~0ull << lo; // 0 <= lo < hi <= KV_BLOCK
     UNROLL
     for (size_t q = 0; q < n; q++) correction[q] = weigh(a, i + q, s[q], visible);
-    size_t d = 0;
+    size_t d = 0, passes = (a->head_dim + 4 * LANES - 1) / (4 * LANES);
+    struct kv_fetch next = kv_fetch_next(a, i, passes * (hi - lo));
     for (; d + 4 * LANES <= a->head_dim; d += 4 * LANES)
-        sum_values(a, i, n, v, f32, lo, hi, d, 4, 0xffff, correction, &fetch);
+        sum_values(a, i, n, v, f32, lo, hi, d, 4, 0xffff, correction, &next);
     for (; d < a->head_dim; d += LANES)
-        sum_values(a, i, n, v, f32, lo, hi, d, 1, first_lanes(a->head_dim - d), correction, &fetch);
+        sum_values(a, i, n, v, f32, lo, hi, d, 1, first_lanes(a->head_dim - d), correction, &next);
+}
+
+/* Of a block that is half empty, only every other line of keys is read. */
+INLINE void attend_some(const struct attend *a, size_t i, size_t n, const void *k_t, const void *v,
+                        bool f32, size_t lo, size_t hi) {
+    if (hi <= KV_BLOCK / 2)
+        attend_queries(a, i, n, KEY_REGISTERS / 2, k_t, v, f32, lo, hi);
+    else
+        attend_queries(a, i, n, KEY_REGISTERS, k_t, v, f32, lo, hi);
 }
 
 INLINE void attend_all(const struct attend *a, const void *k_t, const void *v, bool f32,
@@ -258,10 +268,10 @@ INLINE void attend_all(const struct attend *a, const void *k_t, const void *v, b
         while (i + n < a->n && n < MAX_QUERIES && lo[i + n] == lo[i] && hi[i + n] == hi[i]) n++;
         size_t from = (size_t)lo[i], to = (size_t)hi[i];
         switch (n) {
-        case 4: attend_queries(a, i, 4, k_t, v, f32, from, to); break;
-        case 3: attend_queries(a, i, 3, k_t, v, f32, from, to); break;
-        case 2: attend_queries(a, i, 2, k_t, v, f32, from, to); break;
-        default: attend_queries(a, i, 1, k_t, v, f32, from, to);
+        case 4: attend_some(a, i, 4, k_t, v, f32, from, to); break;
+        case 3: attend_some(a, i, 3, k_t, v, f32, from, to); break;
+        case 2: attend_some(a, i, 2, k_t, v, f32, from, to); break;
+        default: attend_some(a, i, 1, k_t, v, f32, from, to);
         }
     }
 }

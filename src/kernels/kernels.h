@@ -25,6 +25,8 @@
 
 /* Positions per block of a KV cache, and numbers of a head that share a scale in integer blocks. */
 enum { KV_BLOCK = 64, KV_GROUP = 32 };
+
+enum { CACHE_LINE = 64 }; // bytes
 static inline size_t kv_n_groups(size_t head_dim) { return (head_dim + KV_GROUP - 1) / KV_GROUP; }
 /* What a 4-bit code stands for, x = (code - KV_Q4_ZERO) * scale. */
 #define KV_Q4_ZERO 7.5f
@@ -45,6 +47,12 @@ struct act {
     size_t ahead;
 };
 
+/* Memory of which every GAP bytes a cache line will be read. */
+struct stretch {
+    const void *at; // NULL: there is none
+    size_t n_bytes, gap;
+};
+
 /* A run of queries that attend to the same keys and values. */
 struct attend {
     size_t n;        // queries
@@ -53,8 +61,8 @@ struct attend {
     float *m, *l;    // (n) running maximum (starts -INFINITY) and sum of weights (starts 0)
     float *o;        // (n, head_dim) running weighted sum of values (starts 0)
     float *scores;   // (n, KV_BLOCK) scratch
-    // Memory of the block that will be folded in after this one, to be fetched meanwhile; or NULL.
-    const void *next;
+    // Of the block that will be folded in after this one, to be fetched meanwhile.
+    struct stretch next;
 };
 
 struct kernels {

@@ -7,25 +7,40 @@
 
 #include "kernels/kernels.h"
 
-/* What attend fetches; NULL: nothing. */
+/* What is left of a stretch of memory to be fetched in turns, TURN bytes in each: a line of every
+ * GAP bytes. */
 struct kv_fetch {
-    const uint8_t *values, *next;
-    size_t n_bytes; // of a block's keys, or of its values
+    const uint8_t *at, *end;
+    size_t turn, gap;
 };
 
-/* For queries from I on; later ones find in the cache what the first ones fetched. */
-static inline struct kv_fetch kv_fetch_for(const struct attend *a, size_t i, const void *v,
-                                           bool f32) {
-    size_t n_bytes = a->head_dim * KV_BLOCK * sizeof(uint16_t);
-    if (i > 0) return (struct kv_fetch){NULL, NULL, n_bytes};
-    return (struct kv_fetch){f32 ? NULL : v, a->next, n_bytes};
+static inline struct kv_fetch kv_fetch_in(struct stretch s, size_t n_turns) {
+    size_t lines = (s.n_bytes + s.gap - 1) / s.gap, turn = (lines + n_turns - 1) / n_turns;
+    return (struct kv_fetch){s.at, (const uint8_t *)s.at + s.n_bytes, turn * s.gap, s.gap};
 }
 
-/* Bytes OFFSET .. OFFSET + N - 1 from FROM on. */
-static inline void kv_fetch_part(const struct kv_fetch *f, const uint8_t *from, size_t offset,
-                                 size_t n) {
-    if (!from || offset >= f->n_bytes) return;
-    for (size_t i = 0; i < n; i += 64) __builtin_prefetch(from + offset + i);
+/* A turn. */
+static inline void kv_fetch_some(struct kv_fetch *f) {
+    if (f->at >= f->end) return;
+    for (size_t i = 0; i < f->turn; i += f->gap) __builtin_prefetch(f->at + i);
+    f->at += f->turn;
+}
+
+/* In N_TURNS of the keys' loop: the values that queries from I on see. Later queries find in the
+ * cache what the first ones fetched; F32 values that are expanded are there anyhow. */
+static inline struct kv_fetch kv_fetch_values(const struct attend *a, size_t i, const void *v,
+                                              bool f32, size_t lo, size_t hi, size_t n_turns) {
+    size_t row_bytes = a->head_dim * sizeof(uint16_t);
+    size_t n_bytes = i > 0 || f32 ? 0 : (hi - lo) * row_bytes;
+    return kv_fetch_in((struct stretch){(const uint8_t *)v + lo * row_bytes, n_bytes, CACHE_LINE},
+                       n_turns);
+}
+
+/* In N_TURNS of the values' loop: what A names. */
+static inline struct kv_fetch kv_fetch_next(const struct attend *a, size_t i, size_t n_turns) {
+    struct stretch next = a->next;
+    if (i > 0 || !next.at) next = (struct stretch){NULL, 0, CACHE_LINE};
+    return kv_fetch_in(next, n_turns);
 }
 
 #endif

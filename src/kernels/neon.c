@@ -274,16 +274,17 @@ INLINE float32x4_t load_kv(const void *p, bool f32, size_t i) {
 
 /* Scores of queries i..i+n-1 with all keys whose group of 4 * WIDE keys touches lo..hi-1. Those of
  * invisible keys may come out as anything: each key has its own lane. */
-INLINE void attend_scores(const struct attend *a, size_t i, size_t n, const void *k_t, bool f32,
-                          size_t lo, size_t hi, size_t wide, const struct kv_fetch *fetch) {
+INLINE void attend_scores(const struct attend *a, size_t i, size_t n, const void *k_t,
+                          const void *values, bool f32, size_t lo, size_t hi, size_t wide) {
     const float *q = a->q + i * a->head_dim;
-    size_t step = wide * WIDTH;
+    size_t step = wide * WIDTH, n_passes = (hi - lo / step * step + step - 1) / step;
+    struct kv_fetch fetch = kv_fetch_values(a, i, values, f32, lo, hi, n_passes * a->head_dim);
     for (size_t j = lo / step * step; j < hi; j += step) {
         float32x4_t s[ATTEND_QUERIES][16];
         for (size_t t = 0; t < n; t++)
             for (size_t v = 0; v < wide; v++) s[t][v] = vdupq_n_f32(0);
         for (size_t d = 0; d < a->head_dim; d++) {
-            kv_fetch_part(fetch, fetch->values, (j / step * a->head_dim + d) * 64, 64);
+            kv_fetch_some(&fetch);
             for (size_t v = 0; v < wide; v++) {
                 float32x4_t k = load_kv(k_t, f32, d * KV_BLOCK + j + v * WIDTH);
                 for (size_t t = 0; t < n; t++)
@@ -336,7 +337,7 @@ static float attend_softmax(const struct attend *a, size_t i, size_t lo, size_t 
 /* Values d..d+4*wide-1 of queries i..i+n-1. */
 INLINE void attend_values(const struct attend *a, size_t i, size_t n, const void *values, bool f32,
                           size_t lo, size_t hi, const float *correction, size_t d, size_t wide,
-                          const struct kv_fetch *fetch) {
+                          struct kv_fetch *fetch) {
     float *o = a->o + i * a->head_dim + d;
     const float *p = a->scores + i * KV_BLOCK;
     float32x4_t sum[ATTEND_QUERIES][16];
@@ -344,7 +345,7 @@ INLINE void attend_values(const struct attend *a, size_t i, size_t n, const void
         for (size_t v = 0; v < wide; v++)
             sum[t][v] = vmulq_n_f32(vld1q_f32(o + t * a->head_dim + v * WIDTH), correction[t]);
     for (size_t j = lo; j < hi; j++) {
-        kv_fetch_part(fetch, fetch->next, (d / (wide * WIDTH) * KV_BLOCK + j) * 64, 64);
+        kv_fetch_some(fetch);
         for (size_t v = 0; v < wide; v++) {
             float32x4_t x = load_kv(values, f32, j * a->head_dim + d + v * WIDTH);
             for (size_t t = 0; t < n; t++)
@@ -372,15 +373,16 @@ INLINE void attend_queries(const struct attend *a, size_t i, size_t n, const voi
                            const void *values, bool f32, size_t lo, size_t hi) {
     float correction[ATTEND_QUERIES];
     size_t wide = n == 1 ? 16 : 4, d = 0;
-    const struct kv_fetch fetch = kv_fetch_for(a, i, values, f32);
-    attend_scores(a, i, n, k_t, f32, lo, hi, wide, &fetch);
+    size_t n_passes = (a->head_dim + wide * WIDTH - 1) / (wide * WIDTH);
+    struct kv_fetch next = kv_fetch_next(a, i, n_passes * (hi - lo));
+    attend_scores(a, i, n, k_t, values, f32, lo, hi, wide);
     for (size_t t = 0; t < n; t++) correction[t] = attend_softmax(a, i + t, lo, hi);
     for (; d + wide * WIDTH <= a->head_dim; d += wide * WIDTH)
-        attend_values(a, i, n, values, f32, lo, hi, correction, d, wide, &fetch);
+        attend_values(a, i, n, values, f32, lo, hi, correction, d, wide, &next);
     for (; d + 4 * WIDTH <= a->head_dim; d += 4 * WIDTH)
-        attend_values(a, i, n, values, f32, lo, hi, correction, d, 4, &fetch);
+        attend_values(a, i, n, values, f32, lo, hi, correction, d, 4, &next);
     for (; d + WIDTH <= a->head_dim; d += WIDTH)
-        attend_values(a, i, n, values, f32, lo, hi, correction, d, 1, &fetch);
+        attend_values(a, i, n, values, f32, lo, hi, correction, d, 1, &next);
     for (; d < a->head_dim; d++)
         for (size_t t = 0; t < n; t++)
             attend_value(a, i + t, values, f32, lo, hi, correction[t], d);

@@ -89,11 +89,17 @@ static bool visible(const struct tile *tile, size_t group, size_t block, int32_t
     return any;
 }
 
-/* What a thread is likely to read after BLOCK of FIRST..LAST: tasks go through the heads. */
-static const void *next_block(const struct kv *kv, size_t layer, size_t head, size_t block,
-                              size_t first, size_t last) {
-    if (block < last) return kv_block(kv, layer, head, block + 1);
-    return head + 1 < kv->n_kv_heads ? kv_block(kv, layer, head + 1, first) : NULL;
+/* What a thread is likely to read after BLOCK of FIRST..LAST: tasks go through the heads. END: the
+ * position after the last visible one. */
+static struct stretch next_block(const struct kv *kv, size_t layer, size_t head, size_t block,
+                                 size_t first, size_t last, size_t end) {
+    if (block < last) return kv_keys(kv, layer, head, block + 1, end);
+    if (head + 1 < kv->n_kv_heads) return kv_keys(kv, layer, head + 1, first, end);
+    return (struct stretch){NULL, 0, 0};
+}
+
+static void fetch(struct stretch s) {
+    for (size_t i = 0; i < s.n_bytes; i += s.gap) __builtin_prefetch((const char *)s.at + i);
 }
 
 static void attention_task(void *arg, size_t i_task, int i_thread) {
@@ -104,13 +110,16 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
     size_t head_dim = shape->head_dim, group = shape->n_heads / shape->n_kv_heads;
     size_t n = tile.n_rows * group;
     float *buffer = (float *)scratch_of(s, i_thread);
+    const struct kv *kv = tile.seq->kv;
+    size_t first = kv_first_visible(kv, tile.pos) / KV_BLOCK;
+    size_t end = tile.pos + tile.n_rows, last = (end - 1) / KV_BLOCK;
+    fetch(kv_keys(kv, job->layer, tile.kv_head, first, end)); // if it has not been: a first head
     if (job->stores) store_head(job, tile.seq, tile.kv_head, (uint16_t *)buffer);
     float *q = buffer, *o = q + n * head_dim, *scores = o + n * head_dim;
     float *max = scores + n * KV_BLOCK, *sum = max + n;
     int32_t *lo = (int32_t *)(sum + n), *hi = lo + n;
     float *expanded = (float *)(hi + n);
     float scale = 1.0f / sqrtf((float)head_dim);
-    const struct kv *kv = tile.seq->kv;
     for (size_t i = 0; i < n; i++) {
         size_t row = tile.row + i / group, head = tile.kv_head * group + i % group;
         const float *from = s->q + (row * shape->n_heads + head) * head_dim;
@@ -121,13 +130,11 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
     memset(o, 0, n * head_dim * sizeof *o);
     memset(sum, 0, n * sizeof *sum);
 
-    struct attend a = {n, head_dim, q, max, sum, o, scores, NULL};
+    struct attend a = {n, head_dim, q, max, sum, o, scores, {NULL, 0, 0}};
     bool f32 = kv->type != OCTET_KV_F16;
-    size_t first = kv_first_visible(kv, tile.pos) / KV_BLOCK;
-    size_t last = (tile.pos + tile.n_rows - 1) / KV_BLOCK;
     for (size_t block = first; block <= last; block++) {
         if (!visible(&tile, group, block, lo, hi)) continue;
-        a.next = next_block(kv, job->layer, tile.kv_head, block, first, last);
+        a.next = next_block(kv, job->layer, tile.kv_head, block, first, last, end);
         const uint8_t *k_t = kv_load(kv, s->kernels, job->layer, tile.kv_head, block, expanded);
         s->kernels->attend(&a, k_t, k_t + head_dim * KV_BLOCK * (f32 ? 4 : 2), f32, lo, hi);
     }

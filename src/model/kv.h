@@ -61,6 +61,17 @@ static inline void *kv_block(const struct kv *kv, size_t layer, size_t head, siz
     return kv->slots[block % kv->n_blocks].page->data + i * kv->block_bytes;
 }
 
+/* What attention reads of a block before its values, where no query sees positions from END on:
+ * keys, or all that is to be expanded. */
+static inline struct stretch kv_keys(const struct kv *kv, size_t layer, size_t head, size_t block,
+                                     size_t end) {
+    const void *keys = kv_block(kv, layer, head, block);
+    size_t n_bytes = kv->block_bytes, half = KV_BLOCK / 2;
+    if (kv->type == OCTET_KV_F16 || kv->type == OCTET_KV_F32) n_bytes /= 2;
+    bool every_other = kv->type == OCTET_KV_F16 && end <= block * KV_BLOCK + half;
+    return (struct stretch){keys, n_bytes, every_other ? 2 * CACHE_LINE : CACHE_LINE};
+}
+
 /* The first position that the query at POS sees. */
 static inline size_t kv_first_visible(const struct kv *kv, size_t pos) {
     return kv->window && pos + 1 > kv->window ? pos + 1 - kv->window : 0;
