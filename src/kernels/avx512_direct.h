@@ -37,6 +37,7 @@ struct token {
 struct sums {
     int32_t *dot, *extra; // (n_blocks, rounded up to 16)
     float *d, *m;         // the same; they are those of any token
+    uint32_t *dm;         // with quads, both as they are in the file
 };
 
 typedef void direct_fn(const uint8_t *row, size_t n_blocks, const struct token *t,
@@ -120,6 +121,7 @@ INLINE __m512i in_lanes(__m128i a, __m128i b, __m128i c, __m128i d) {
 }
 
 INLINE __m128i load_128(const void *p) { return _mm_loadu_si128(p); }
+INLINE __m512i to_all_lanes(const void *p) { return _mm512_broadcast_i32x4(load_128(p)); }
 INLINE __m256i load_256(const void *p) { return _mm256_loadu_si256(p); }
 
 /* 16 bytes of each of four blocks, STEP bytes apart, a lane for each. */
@@ -165,6 +167,7 @@ INLINE __m512i load_once(const void *p) {
 static const uint8_t order_plain[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 static const uint8_t order_4_bit[16] = {0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15};
 static const uint8_t order_2_bit[16] = {0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15};
+static const uint8_t order_pairs[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
 
 /* Of a block of 256, the sums of groups of 32. */
 INLINE __m128i sums_of_32(const int16_t *bsum) {
@@ -177,18 +180,18 @@ static void prepare_q(const int8_t *q, size_t k, const uint8_t order[16], int8_t
 }
 
 /* For four blocks of 256 at a time, a lane of 8 numbers for each: the sums of its 8 groups of 32,
- * or where PAIRS is false those of its first 8 groups of 16, and the other 8 in a second register.
- */
-static void prepare_bsum(const int16_t *bsum, size_t n_blocks, bool pairs, int16_t *out) {
-    memset(out, 0, (n_blocks + 3) / 4 * (pairs ? 32 : 64) * sizeof *out);
-    for (size_t b = 0; b < n_blocks; b++, bsum += 16) {
+ * or where PAIRS is false those of groups of 16, ORDER[0] .. ORDER[7], and the other 8 in a second
+ * register. N_ALL blocks, the N_BLOCKS there are again and again. */
+static void prepare_bsum(const int16_t *bsum, size_t n_blocks, size_t n_all, bool pairs,
+                         const uint8_t order[16], int16_t *out) {
+    memset(out, 0, (n_all + 3) / 4 * (pairs ? 32 : 64) * sizeof *out);
+    for (size_t b = 0; b < n_all; b++) {
+        const int16_t *from = bsum + b % n_blocks * 16;
         int16_t *to = out + b / 4 * (pairs ? 32 : 64) + b % 4 * 8;
-        if (pairs) {
-            _mm_storeu_si128((void *)to, sums_of_32(bsum));
-        } else {
-            memcpy(to, bsum, 16);
-            memcpy(to + 32, bsum + 8, 16);
-        }
+        if (pairs)
+            _mm_storeu_si128((void *)to, sums_of_32(from));
+        else
+            for (size_t g = 0; g < 16; g++) to[g / 8 * 32 + g % 8] = from[order[g]];
     }
 }
 
@@ -214,26 +217,39 @@ static void prepare_sum(const int16_t *bsum, size_t k, int factor, bool swapped,
 
 /* ---- Blocks of 256 with sub-scales of 8 bits ------------------------------------------------- */
 
-/* Four blocks: 8-bit sub-scales and mins of their groups, a lane for each block. */
+/* Four blocks: 8-bit sub-scales and mins of their groups, a lane for each block. Where 32 share
+ * them, each are in the lower half of a lane, and the upper one of SCALE has mins, too. */
 struct quad {
     __m512i scale, min;
-    __m128 d, dmin;
 };
 
 /* Of N <= 4 blocks STEP bytes apart. */
 typedef void load_quad_fn(const uint8_t *block, size_t step, size_t n, struct quad *out);
-typedef void load_codes_fn(const uint8_t *block, __m512i code[4]);
+/* How codes are laid out. */
+enum layout {
+    IN_ORDER,  // that of the format
+    IN_PAIRS,  // where 32 share a sub-scale, the halves of groups in the same lanes of two registers
+    FOR_MERGE, // the same, and those of the other two registers have a factor, see merge_dots
+};
+typedef void load_codes_fn(const uint8_t *block, enum layout layout, __m512i code[4]);
 
 struct quad_format {
     load_quad_fn *load_quad;
+    size_t d_at; // in a block, an f16, and behind it dmin where there are mins
     load_codes_fn *load_codes;
-    const uint8_t *order;
+    const uint8_t *order; // of codes IN_ORDER
     size_t block_bytes;
     size_t group;    // elements that share a sub-scale: 16 or 32
     int shift;       // log2 of the bias of codes, or with mins, of what dots are multiplied by
     bool has_min;    // scales and mins are unsigned, codes have no bias; or scales are signed
     bool short_dots; // a dot product of half a group fits int16
+    int merge_shift; // log2 of the factor of codes FOR_MERGE
 };
+
+/* The order of codes in pairs, where there are any. */
+static const uint8_t *order_of_codes(const struct quad_format *f) {
+    return f->group == 32 ? order_pairs : f->order;
+}
 
 /* From a block's sub-scales, which all lanes of SCALES have, to int16: in the lower half of each
  * lane that of its group of 16 in LOWER, in the upper one that in UPPER. */
@@ -261,13 +277,42 @@ INLINE void split_factor(const struct quad_format *f, __m512i factor, __m512i ou
     }
 }
 
+/* The scales of groups in the order of the format's codes, those of 32 as they are. */
+INLINE void split_scales(const struct quad_format *f, __m512i scale, __m512i out[2]) {
+    if (f->group == 16 && f->order != order_plain)
+        scale = _mm512_shuffle_epi8(scale, to_all_lanes(f->order));
+    split_factor(f, scale, out);
+}
+
+INLINE void split_mins(const struct quad_format *f, const struct quad *quad, __m512i out[2]) {
+    if (f->group == 32)
+        out[0] = _mm512_unpackhi_epi8(quad->scale, _mm512_setzero_si512());
+    else
+        split_factor(f, quad->min, out);
+}
+
+/* The d of a block in the lower half of a word; dmin in the upper one where there are mins. */
+INLINE uint32_t word_of_d(const struct quad_format *f, const uint8_t *block) {
+    return f->has_min ? load_u32(block + f->d_at) : load_u16(block + f->d_at);
+}
+
 /* Sum over the groups of factor * bsum, for each block. */
-INLINE __m128i sum_groups(const struct quad_format *f, __m512i factor, const int16_t *bsum) {
-    __m512i of[2];
-    split_factor(f, factor, of);
-    __m512i sums = _mm512_madd_epi16(of[0], _mm512_loadu_si512(bsum));
-    if (f->group == 16) sums = _mm512_dpwssd_epi32(sums, of[1], _mm512_loadu_si512(bsum + 32));
+INLINE __m128i sum_groups(const struct quad_format *f, const __m512i factor[2],
+                          const int16_t *bsum) {
+    __m512i sums = _mm512_madd_epi16(factor[0], _mm512_loadu_si512(bsum));
+    if (f->group == 16) sums = _mm512_dpwssd_epi32(sums, factor[1], _mm512_loadu_si512(bsum + 32));
     return sum_each_lane(sums);
+}
+
+/* Of block I those that belong to what pack_dots gives of the P-th half of the codes, or
+ * merge_dots of all. */
+INLINE __m512i scales_of_dots(const struct quad_format *f, const __m512i scales[2], int i, int p) {
+    short w[32];
+    for (int n = 0; n < 32; n++) {
+        int lane = n / 8, of_group = f->group == 32 ? 2 * lane + n % 2 : lane + n % 8 / 4 * 4;
+        w[n] = (short)(8 * i + of_group);
+    }
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(w), scales[p]);
 }
 
 /* Sums over fours of elements as int16, which hold them: codes are at most 63, |q| at most 127. In
@@ -277,10 +322,23 @@ INLINE __m512i pack_dots(__m512i a, __m512i qa, __m512i b, __m512i qb) {
     return _mm512_packs_epi32(_mm512_dpbusd_epi32(zero, a, qa), _mm512_dpbusd_epi32(zero, b, qb));
 }
 
+/* Sums over fours of two registers each, of codes that are at most 31: those of the first two
+ * registers, and the other ones on top of them. Merging takes one instruction from where
+ * permutations queue, and makes up for the factor of the latter, which saves more of them. */
+INLINE __m512i merge_dots(const struct quad_format *f, const __m512i code[4], const int8_t *q) {
+    __m512i dot[2] = {0};
+    UNROLL
+    for (size_t j = 0; j < 4; j++)
+        dot[j / 2] =
+            _mm512_dpbusd_epi32(dot[j / 2], code[j], _mm512_loadu_si512(q + j * ZMM_BYTES));
+    __m512i on_top = _mm512_slli_epi32(dot[1], (unsigned)(16 - f->merge_shift));
+    return _mm512_or_si512(on_top, _mm512_and_si512(dot[0], _mm512_set1_epi32(0xffff)));
+}
+
 /* Sum of scale * code * q over block I of N that begin at BLOCK and Q. */
 INLINE __m512i dot_block(const struct quad_format *f, const uint8_t *block, size_t i, size_t n,
-                         __m512i scales, const struct token *t, const int8_t *q) {
-    __m512i code[4], sum = _mm512_setzero_si512();
+                         const __m512i scales[2], const struct token *t, const int8_t *q) {
+    __m512i code[4];
     const uint8_t *first = block;
     block += i * f->block_bytes;
     q += i * 256;
@@ -291,14 +349,17 @@ INLINE __m512i dot_block(const struct quad_format *f, const uint8_t *block, size
     } else {
         prefetch_outer(first, t->ahead, n * f->block_bytes, i, n);
     }
-    f->load_codes(block, code);
+    f->load_codes(block, FOR_MERGE, code);
+    if (f->group == 32)
+        return _mm512_madd_epi16(merge_dots(f, code, q), scales_of_dots(f, scales, (int)i, 0));
+    __m512i sum = _mm512_setzero_si512();
     UNROLL
-    for (size_t p = 0; p < 2; p++)
-        sum = _mm512_dpwssd_epi32(sum,
-                                  pack_dots(code[2 * p], _mm512_loadu_si512(q + 2 * p * ZMM_BYTES),
-                                            code[2 * p + 1],
-                                            _mm512_loadu_si512(q + (2 * p + 1) * ZMM_BYTES)),
-                                  sub_scales(f, scales, f->order + 8 * p, f->order + 8 * p + 4));
+    for (int p = 0; p < 2; p++) {
+        const int8_t *half = q + 2 * p * ZMM_BYTES;
+        __m512i dots = pack_dots(code[2 * p], _mm512_loadu_si512(half), code[2 * p + 1],
+                                 _mm512_loadu_si512(half + ZMM_BYTES));
+        sum = _mm512_dpwssd_epi32(sum, dots, scales_of_dots(f, scales, (int)i, p));
+    }
     return sum;
 }
 
@@ -307,32 +368,26 @@ INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, 
                      const struct token *t, const struct sums *out) {
     const uint8_t *block = row + b * f->block_bytes;
     const int8_t *q = t->q + b * 256;
+    const int16_t *bsum = t->bsum + b * (f->group == 16 ? 16 : 8);
     struct quad quad;
-    __m512i isum[4] = {0};
+    __m512i isum[4] = {0}, scales[2], mins[2];
     f->load_quad(block, f->block_bytes, n, &quad);
-    isum[0] = dot_block(f, block, 0, n, _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x00), t, q);
-    if (n > 1)
-        isum[1] =
-            dot_block(f, block, 1, n, _mm512_shuffle_i32x4(quad.scale, quad.scale, 0x55), t, q);
-    if (n > 2)
-        isum[2] =
-            dot_block(f, block, 2, n, _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xaa), t, q);
-    if (n > 3)
-        isum[3] =
-            dot_block(f, block, 3, n, _mm512_shuffle_i32x4(quad.scale, quad.scale, 0xff), t, q);
+    split_scales(f, quad.scale, scales);
+    isum[0] = dot_block(f, block, 0, n, scales, t, q);
+    if (n > 1) isum[1] = dot_block(f, block, 1, n, scales, t, q);
+    if (n > 2) isum[2] = dot_block(f, block, 2, n, scales, t, q);
+    if (n > 3) isum[3] = dot_block(f, block, 3, n, scales, t, q);
     __m128i isums = sum_rows_512(isum);
-    __m128i gsums =
-        sum_groups(f, f->has_min ? quad.min : quad.scale, t->bsum + b * (f->group == 16 ? 16 : 8));
+    if (f->has_min) split_mins(f, &quad, mins);
+    __m128i gsums = sum_groups(f, f->has_min ? mins : scales, bsum);
     if (!f->has_min)
         isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->shift));
     else if (f->shift)
         isums = _mm_srai_epi32(isums, f->shift);
     _mm_storeu_si128((void *)(out->dot + b), isums);
-    _mm_storeu_ps(out->d + b, quad.d);
-    if (f->has_min) {
-        _mm_storeu_si128((void *)(out->extra + b), gsums);
-        _mm_storeu_ps(out->m + b, quad.dmin);
-    }
+    if (f->has_min) _mm_storeu_si128((void *)(out->extra + b), gsums);
+    UNROLL
+    for (size_t i = 0; i < n; i++) out->dm[b + i] = word_of_d(f, block + i * f->block_bytes);
 }
 
 INLINE void direct_quads(const struct quad_format *f, const uint8_t *row, size_t n_blocks,
@@ -344,21 +399,6 @@ INLINE void direct_quads(const struct quad_format *f, const uint8_t *row, size_t
     if (b + 3 == n_blocks) add_quad(f, row, b, 3, t, out);
 }
 
-/* The two halves of each word: D below DMIN. */
-INLINE void split_halves(__m128i words, struct quad *out) {
-    const __m128i apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-    __m256 both = _mm256_cvtph_ps(_mm_shuffle_epi8(words, apart));
-    out->d = _mm256_castps256_ps128(both);
-    out->dmin = _mm256_extractf128_ps(both, 1);
-}
-
-/* Word W of each lane. */
-INLINE __m128i word_of_lanes(__m512i v, int w) {
-    const __m512i index = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    return _mm512_castsi512_si128(
-        _mm512_permutexvar_epi32(_mm512_add_epi32(index, _mm512_set1_epi32(w)), v));
-}
-
 INLINE __m512i for_lanes(int a, int b, int c, int d) {
     return _mm512_broadcast_i32x4(_mm_setr_epi32(a, b, c, d));
 }
@@ -366,7 +406,6 @@ INLINE __m512i for_lanes(int a, int b, int c, int d) {
 /* Q4_K and Q5_K begin alike: d, dmin, and 6-bit scales and mins in three words s, t, u. */
 INLINE void load_quad_q4_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
     __m512i v = load_lanes(block, step, n);
-    split_halves(word_of_lanes(v, 0), out);
     __m512i sstt = _mm512_shuffle_epi32(v, _MM_PERM_CCBB);
     __m512i uuuu = _mm512_shuffle_epi32(v, _MM_PERM_DDDD);
     // Words: scales 0-3, scales 4-7, mins 0-3, mins 4-7.
@@ -378,22 +417,65 @@ INLINE void load_quad_q4_k(const uint8_t *block, size_t step, size_t n, struct q
     out->min = _mm512_shuffle_epi32(out->scale, _MM_PERM_DCDC);
 }
 
+INLINE void low_and_high(__m512i v, __m512i *low, __m512i *high) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    *low = _mm512_and_si512(v, mask);
+    *high = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
+}
+
 INLINE void nibbles_in_order(const uint8_t *qs, __m512i code[4]) {
-    const __m512i low = _mm512_set1_epi8(15);
+    low_and_high(load_once(qs), &code[0], &code[1]);
+    low_and_high(load_once(qs + ZMM_BYTES), &code[2], &code[3]);
+}
+
+/* The first halves of groups 0, 2, 4, 6 of 32 in the lower nibbles of V[0], those of 1, 3, 5, 7 in
+ * the upper ones; the other halves in V[1]. */
+INLINE void bytes_in_pairs(const uint8_t *qs, __m512i v[2]) {
+    __m512i a = load_once(qs), b = load_once(qs + ZMM_BYTES);
+    v[0] = _mm512_shuffle_i32x4(a, b, 0x88);
+    v[1] = _mm512_shuffle_i32x4(a, b, 0xdd);
+}
+
+INLINE void nibbles_in_pairs(const uint8_t *qs, __m512i code[4]) {
+    __m512i v[2];
+    bytes_in_pairs(qs, v);
+    low_and_high(v[0], &code[0], &code[2]);
+    low_and_high(v[1], &code[1], &code[3]);
+}
+
+INLINE void codes_q4_k(const uint8_t *block, enum layout layout, __m512i code[4]) {
+    const struct block_q4_k *b = (const struct block_q4_k *)block;
+    __m512i v[2];
+    switch (layout) {
+    case IN_ORDER: nibbles_in_order(b->qs, code); return;
+    case IN_PAIRS: nibbles_in_pairs(b->qs, code); return;
+    default: bytes_in_pairs(b->qs, v);
+    }
     UNROLL
-    for (size_t j = 0; j < 2; j++) {
-        __m512i v = load_once(qs + ZMM_BYTES * j);
-        code[2 * j] = _mm512_and_si512(v, low);
-        code[2 * j + 1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+    for (size_t j = 0; j < 4; j++)
+        code[j] = _mm512_and_si512(v[j % 2], _mm512_set1_epi8((char)(j < 2 ? 0x0f : 0xf0)));
+}
+
+/* Adds the fifth bits of codes in pairs. */
+INLINE void fifth_of_pairs(const uint8_t *qh, __m512i code[4]) {
+    const __m512i fifth = _mm512_set1_epi8(16);
+    // Those of groups 0, 2, 4, 6, a lane for each, and of 1, 3, 5, 7, moved to bit 4.
+    const __m512i even = _mm512_setr_epi32(4, 4, 4, 4, 2, 2, 2, 2, 0, 0, 0, 0, 30, 30, 30, 30);
+    const __m512i odd = _mm512_setr_epi32(3, 3, 3, 3, 1, 1, 1, 1, 31, 31, 31, 31, 29, 29, 29, 29);
+    UNROLL
+    for (size_t j = 0; j < 4; j++) {
+        __m512i moved = _mm512_rolv_epi32(to_all_lanes(qh + 16 * (j % 2)), j < 2 ? even : odd);
+        code[j] = _mm512_or_si512(code[j], _mm512_and_si512(moved, fifth));
     }
 }
 
-INLINE void codes_q4_k(const uint8_t *block, __m512i code[4]) {
-    nibbles_in_order(((const struct block_q4_k *)block)->qs, code);
-}
-
-INLINE void codes_q5_k(const uint8_t *block, __m512i code[4]) {
+INLINE void codes_q5_k(const uint8_t *block, enum layout layout, __m512i code[4]) {
     const struct block_q5_k *b = (const struct block_q5_k *)block;
+    if (layout != IN_ORDER) {
+        nibbles_in_pairs(b->qs, code);
+        fifth_of_pairs(b->qh, code);
+        return;
+    }
     nibbles_in_order(b->qs, code);
     // Bits of groups (0, 2), (1, 3), (4, 6), (5, 7) of 32, moved to bit 4.
     const __m512i fifth = _mm512_set1_epi8(16);
@@ -430,10 +512,10 @@ INLINE void load_quad_q2_k(const uint8_t *block, size_t step, size_t n, struct q
     __m512i v = load_lanes(block, step, n);
     out->scale = _mm512_and_si512(_mm512_sllv_epi16(v, shift), scales);
     out->min = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
-    split_halves(words_of_blocks(block + offsetof(struct block_q2_k, d), step, n), out);
 }
 
-INLINE void codes_q2_k(const uint8_t *block, __m512i code[4]) {
+INLINE void codes_q2_k(const uint8_t *block, enum layout layout, __m512i code[4]) {
+    (void)layout; // there is one
     __m512i v = load_once(((const struct block_q2_k *)block)->qs);
     code[0] = _mm512_and_si512(v, _mm512_set1_epi8(0x03)); // times 1
     code[1] = _mm512_and_si512(v, _mm512_set1_epi8(0x0c)); // times 4
@@ -459,10 +541,10 @@ INLINE void load_quad_q3_k(const uint8_t *block, size_t step, size_t n, struct q
     __m512i high =
         _mm512_and_si512(_mm512_rolv_epi32(uuuu, for_lanes(4, 2, 0, 30)), _mm512_set1_epi8(0x30));
     out->scale = _mm512_sub_epi8(_mm512_or_si512(low, high), _mm512_set1_epi8(32));
-    out->d = upper_halves(word_of_lanes(v, 3));
 }
 
-INLINE void codes_q3_k(const uint8_t *block, __m512i code[4]) {
+INLINE void codes_q3_k(const uint8_t *block, enum layout layout, __m512i code[4]) {
+    (void)layout; // there is one
     const struct block_q3_k *b = (const struct block_q3_k *)block;
     planes_in_order(b->qs, code);
     // Bits (0, 4), (1, 5), (2, 6), (3, 7), moved to bit 2.
@@ -477,28 +559,76 @@ INLINE void codes_q3_k(const uint8_t *block, __m512i code[4]) {
 
 INLINE void load_quad_q6_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
     out->scale = load_lanes(block + offsetof(struct block_q6_k, scales), step, n);
-    // d is the last of a block: with what comes before it, not after.
-    out->d = upper_halves(words_of_blocks(block + offsetof(struct block_q6_k, d) - 2, step, n));
 }
 
-INLINE void codes_q6_k(const uint8_t *block, __m512i code[4]) {
+INLINE void codes_q6_k(const uint8_t *block, enum layout layout, __m512i code[4]) {
+    (void)layout; // there is one
     struct chunk c;
     load_q6_k(block, &c);
     UNROLL
     for (size_t j = 0; j < 4; j++) code[j] = c.code[j];
 }
 
-static const struct quad_format
-    quads_q2_k = {load_quad_q2_k, codes_q2_k, order_2_bit, sizeof(struct block_q2_k), 16, 4,
-                  true,           false},
-    quads_q3_k = {load_quad_q3_k, codes_q3_k, order_2_bit, sizeof(struct block_q3_k), 16, 2,
-                  false,          true},
-    quads_q4_k = {load_quad_q4_k, codes_q4_k, order_4_bit, sizeof(struct block_q4_k), 32, 0,
-                  true,           true},
-    quads_q5_k = {load_quad_q4_k, codes_q5_k, order_4_bit, sizeof(struct block_q5_k), 32, 0,
-                  true,           false},
-    quads_q6_k = {load_quad_q6_k, codes_q6_k, order_plain, sizeof(struct block_q6_k), 16, 5,
-                  false,          false};
+static const struct quad_format quads_q2_k = {
+    .load_quad = load_quad_q2_k,
+    .d_at = offsetof(struct block_q2_k, d),
+    .load_codes = codes_q2_k,
+    .order = order_2_bit,
+    .block_bytes = sizeof(struct block_q2_k),
+    .group = 16,
+    .shift = 4,
+    .has_min = true,
+    .short_dots = false,
+    .merge_shift = 0,
+};
+static const struct quad_format quads_q3_k = {
+    .load_quad = load_quad_q3_k,
+    .d_at = offsetof(struct block_q3_k, d),
+    .load_codes = codes_q3_k,
+    .order = order_2_bit,
+    .block_bytes = sizeof(struct block_q3_k),
+    .group = 16,
+    .shift = 2,
+    .has_min = false,
+    .short_dots = true,
+    .merge_shift = 0,
+};
+static const struct quad_format quads_q4_k = {
+    .load_quad = load_quad_q4_k,
+    .d_at = offsetof(struct block_q4_k, d),
+    .load_codes = codes_q4_k,
+    .order = order_4_bit,
+    .block_bytes = sizeof(struct block_q4_k),
+    .group = 32,
+    .shift = 0,
+    .has_min = true,
+    .short_dots = true,
+    .merge_shift = 4,
+};
+static const struct quad_format quads_q5_k = {
+    .load_quad = load_quad_q4_k,
+    .d_at = offsetof(struct block_q5_k, d),
+    .load_codes = codes_q5_k,
+    .order = order_4_bit,
+    .block_bytes = sizeof(struct block_q5_k),
+    .group = 32,
+    .shift = 0,
+    .has_min = true,
+    .short_dots = false,
+    .merge_shift = 0,
+};
+static const struct quad_format quads_q6_k = {
+    .load_quad = load_quad_q6_k,
+    .d_at = offsetof(struct block_q6_k, d),
+    .load_codes = codes_q6_k,
+    .order = order_plain,
+    .block_bytes = sizeof(struct block_q6_k),
+    .group = 16,
+    .shift = 5,
+    .has_min = false,
+    .short_dots = false,
+    .merge_shift = 0,
+};
 
 /* ---- IQ4_XS: codes up to 8 bits, so sums before sub-scales ----------------------------------- */
 

@@ -100,14 +100,15 @@ INLINE void unpack_quads(const struct quad_format *f, const struct few_rows *w, 
     _Alignas(ZMM_BYTES) uint8_t scale[ROWS_OF_EIGHT][16], factor[ROWS_OF_EIGHT][16];
     _mm512_store_si512(scale, scales_in_order(f, quad.scale));
     _mm512_store_si512(factor, f->has_min ? quad.min : quad.scale);
-    _mm_storeu_ps(out->d, quad.d);
-    if (f->has_min) _mm_storeu_ps(out->dmin, quad.dmin);
+    struct scales_of_rows of_rows = load_d(f, w, w->w + b * f->block_bytes);
+    _mm_storeu_ps(out->d, of_rows.d);
+    _mm_storeu_ps(out->dmin, of_rows.dmin);
     UNROLL
     for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
         const uint8_t *block = block_of_row(w, r, b, f->block_bytes);
         __m512i code[4];
         prefetch_from(block + ROWS_OF_EIGHT * w->row_bytes, f->block_bytes);
-        f->load_codes(block, code);
+        f->load_codes(block, IN_ORDER, code);
         UNROLL
         for (size_t j = 0; j < 4; j++) _mm512_store_si512(out->code[r] + j * ZMM_BYTES, code[j]);
         if (f->short_dots) {

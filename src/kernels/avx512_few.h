@@ -44,8 +44,6 @@ INLINE __m512 to_lanes(__m128 v) {
     return _mm512_permutexvar_ps(rows, _mm512_castps128_ps512(v));
 }
 
-INLINE __m512i to_all_lanes(const void *p) { return _mm512_broadcast_i32x4(load_128(p)); }
-
 INLINE __m512 add_block(__m512 acc, __m512i sums, __m512 d, const float *da, bool minus) {
     __m512 scale = _mm512_mul_ps(d, _mm512_broadcast_f32x4(_mm_load_ps(da)));
     __m512 of = _mm512_cvtepi32_ps(sums);
@@ -54,12 +52,20 @@ INLINE __m512 add_block(__m512 acc, __m512i sums, __m512 d, const float *da, boo
 
 /* ---- Blocks of 256 with sub-scales of 8 bits ------------------------------------------------- */
 
-/* The order that codes are brought into where 32 share a sub-scale: the halves of a group in the
- * same lane of two registers, so that they are summed up before they are scaled. */
-static const uint8_t order_few[16] = {0, 4, 2, 6, 1, 5, 3, 7, 8, 12, 10, 14, 9, 13, 11, 15};
+/* d and dmin of a block in each of four rows. */
+struct scales_of_rows {
+    __m128 d, dmin;
+};
 
-static const uint8_t *order_of_few(const struct quad_format *f) {
-    return f->group == 32 ? order_few : f->order;
+INLINE struct scales_of_rows load_d(const struct quad_format *f, const struct few_rows *w,
+                                    const uint8_t *block) {
+    const __m128i apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    uint32_t word[FEW_ROWS];
+    for (size_t i = 0; i < FEW_ROWS; i++)
+        word[i] = word_of_d(f, block + (i < w->n_rows ? i : w->n_rows - 1) * w->row_bytes);
+    __m128i words = _mm_setr_epi32((int)word[0], (int)word[1], (int)word[2], (int)word[3]);
+    __m256 both = _mm256_cvtph_ps(_mm_shuffle_epi8(words, apart));
+    return (struct scales_of_rows){_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1)};
 }
 
 /* What a block is multiplied with. Sub-scales are int16, those of a lane of one register of codes,
@@ -70,14 +76,8 @@ struct unpacked {
 
 INLINE void unpack_block(const struct quad_format *f, const uint8_t *block, __m512i scales,
                          struct unpacked *out) {
-    const uint8_t *order = order_of_few(f);
-    f->load_codes(block, out->code);
-    if (f->group == 32) UNROLL
-    for (size_t j = 0; j < 4; j += 2) {
-        __m512i a = out->code[j], b = out->code[j + 1];
-        out->code[j] = _mm512_shuffle_i32x4(a, b, 0x88);
-        out->code[j + 1] = _mm512_shuffle_i32x4(a, b, 0xdd);
-    }
+    const uint8_t *order = order_of_codes(f);
+    f->load_codes(block, IN_PAIRS, out->code);
     UNROLL
     for (size_t j = 0; j < 4; j += f->group / 16)
         out->scale[j] = sub_scales(f, scales, order + 4 * j, order + 4 * j);
@@ -139,6 +139,7 @@ INLINE __m512 few_quads(const struct quad_format *f, const struct few_rows *w, c
         const int8_t *q = t->q + b * 256 * FEW;
         const float *da = t->d + b * FEW;
         __m512i dot[FEW_ROWS];
+        struct scales_of_rows s = load_d(f, w, block);
         struct quad quad;
         f->load_quad(block, w->row_bytes, w->n_rows, &quad);
         UNROLL
@@ -150,8 +151,8 @@ INLINE __m512 few_quads(const struct quad_format *f, const struct few_rows *w, c
             dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->shift));
         else if (f->shift)
             dots = _mm512_srai_epi32(dots, (unsigned)f->shift);
-        acc = add_block(acc, dots, to_lanes(quad.d), da, false);
-        if (f->has_min) acc = add_block(acc, groups, to_lanes(quad.dmin), da, true);
+        acc = add_block(acc, dots, to_lanes(s.d), da, false);
+        if (f->has_min) acc = add_block(acc, groups, to_lanes(s.dmin), da, true);
     }
     return acc;
 }

@@ -61,9 +61,11 @@ struct format {
                              __m512 acc[][2]) {                                                    \
         way(__VA_ARGS__, w, t, n, acc);                                                            \
     }
-#define EIGHT_CHUNKS(name, load, group, bias_shift)                                                \
-    static const struct quad_format chunks_##name = {                                              \
-        NULL, NULL, order_plain, sizeof(struct block_##name), group, bias_shift, false, false};    \
+#define EIGHT_CHUNKS(name, load, per_scale, bias_shift)                                            \
+    static const struct quad_format chunks_##name = {.order = order_plain,                         \
+                                                     .block_bytes = sizeof(struct block_##name),   \
+                                                     .group = per_scale,                           \
+                                                     .shift = bias_shift};                         \
     EIGHT(name, eights_of_256, &chunks_##name, load)
 #define DIRECT_QUADS(name)                                                                         \
     DIRECT_AND_MORE(name, direct_quads, few_quads, eight_quads, &quads_##name)
@@ -564,6 +566,12 @@ static void *take(uint8_t **scratch, size_t n_bytes) {
 
 static size_t bytes_ahead(const struct act *a) { return a->ahead ? a->ahead : AHEAD; }
 
+/* Rows that are gone through as if they were one: as few as have whole quads together. */
+static size_t rows_at_once(const struct format *f, size_t n_blocks) {
+    if (!f->quads || n_blocks % 4 == 0) return 1;
+    return n_blocks % 2 == 0 ? 2 : 4;
+}
+
 static struct token prepare_token(const struct format *f, const struct act *a, size_t i,
                                   uint8_t **scratch) {
     size_t k = a->k, n_blocks = k / a->block, padded = (k + 1023) / 1024 * 1024;
@@ -571,10 +579,13 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
     const int16_t *bsum = a->bsum + i * (k / QUANT_GROUP);
     struct token t = {.q = q, .bsum = bsum, .d = a->d + i * n_blocks, .ahead = bytes_ahead(a)};
     if (f->quads) {
-        int8_t *ordered = take(scratch, padded);
-        int16_t *sums = take(scratch, padded / QUANT_GROUP * sizeof *sums);
-        prepare_q(q, k, f->quads->order, ordered);
-        prepare_bsum(bsum, n_blocks, f->quads->group == 32, sums);
+        const size_t n_rows = rows_at_once(f, n_blocks);
+        const uint8_t *order = order_of_codes(f->quads);
+        int8_t *ordered = take(scratch, n_rows * k);
+        int16_t *sums = take(scratch, n_rows * k / QUANT_GROUP * sizeof *sums);
+        for (size_t r = 0; r < n_rows; r++) prepare_q(q, k, order, ordered + r * k);
+        prepare_bsum(bsum, n_blocks, n_rows * n_blocks, f->quads->group == 32,
+                     f->quads->has_min ? order_plain : order, sums);
         t.q = ordered;
         t.bsum = sums;
     } else if (f->load_pair || f->id == QUANT_IQ4_XS) {
@@ -590,10 +601,12 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
 
 static void prepare_tokens(const struct format *f, const struct act *a, struct prepared *p,
                            uint8_t *scratch) {
-    size_t stride = (a->k / a->block + 15) / 16 * 16, n_bytes = GROUP * stride * sizeof(float);
+    size_t n_blocks = a->k / a->block, stride = (n_blocks + 15) / 16 * 16;
+    if (rows_at_once(f, n_blocks) > 1) stride = n_blocks;
+    size_t n_bytes = (GROUP * stride + 4) * sizeof(float); // the last four blocks may be fewer
     for (size_t t = 0; t < a->n; t++) p->tokens[t] = prepare_token(f, a, t, &scratch);
     struct sums first = {take(&scratch, n_bytes), take(&scratch, n_bytes), take(&scratch, n_bytes),
-                         take(&scratch, n_bytes)};
+                         take(&scratch, n_bytes), take(&scratch, n_bytes)};
     p->sums = (struct group_sums){first, stride, first.extra, stride};
     p->packed[0] = first.dot; // which needs none of the others
     p->packed[1] = first.extra;
@@ -634,7 +647,7 @@ static void prepare_few(const struct format *f, const struct act *a, struct few 
         size_t n_groups = sums_of_groups(f, bsum, sums);
         out->d[at] = a->d[i];
         if (f->quads) {
-            prepare_q(q, 256, order_of_few(f->quads), out->q + at * 256);
+            prepare_q(q, 256, order_of_codes(f->quads), out->q + at * 256);
             memcpy(out->bsum + at * n_groups, sums, n_groups * sizeof *sums);
         } else {
             memcpy(out->q + at * 32, q, 32);
@@ -717,13 +730,17 @@ static void prepare(const struct quant_type *type, const void *w, const struct a
 static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t ldy,
                         const struct prepared *p) {
     const struct sums *first = &p->sums.first;
+    const struct kind_of_sums kind = {w->type->has_min, w->f->quads != NULL};
+    const size_t at_once = rows_at_once(w->f, w->n_blocks);
     for (size_t t = 0; t < n_tokens; t++) {
         const struct token *token = &p->tokens[t];
         const uint8_t *next = w->w + w->n_rows * w->row_bytes;
-        for (size_t i = 0; i < w->n_rows; i++) {
+        for (size_t i = 0, n; i < w->n_rows; i += n) {
+            n = w->n_rows - i < at_once ? 1 : at_once;
             size_t at = i * p->sums.stride;
-            struct sums of_row = {first->dot + at, first->extra + at, first->d + at, first->m + at};
-            w->f->direct(w->w + i * w->row_bytes, w->n_blocks, token, &of_row);
+            struct sums of_row = {first->dot + at, first->extra + at, first->d + at, first->m + at,
+                                  first->dm + at};
+            w->f->direct(w->w + i * w->row_bytes, n * w->n_blocks, token, &of_row);
         }
         struct group_sums s = p->sums;
         if (w->type->has_min && w->f->load_pair) {
@@ -731,7 +748,7 @@ static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t
             s.extra_stride = 0;
         }
         _mm256_mask_storeu_ps(y + t * ldy, (__mmask8)first_lanes(w->n_rows),
-                              sum_up(&s, token, w->n_blocks, w->type->has_min, next));
+                              sum_up(&s, token, w->n_blocks, kind, next));
     }
 }
 

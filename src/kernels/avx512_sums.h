@@ -39,6 +39,24 @@ INLINE void floats_of_rows(const float *sums, size_t stride, __m256 out[4]) {
     for (size_t i = 0; i < 4; i++) out[i] = _mm256_castsi256_ps(words[i]);
 }
 
+/* The scales of GROUP rows from what is in the file; M only if HAS_MIN. */
+INLINE void halves_of_rows(const uint32_t *dm, size_t stride, bool has_min, __m256 d[4],
+                           __m256 m[4]) {
+    __m256i words[4];
+    words_of_rows(dm, stride, words);
+    UNROLL
+    for (size_t i = 0; i < 4; i += 2) {
+        __m512i two = _mm512_inserti64x4(_mm512_castsi256_si512(words[i]), words[i + 1], 1);
+        __m512 of = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(two));
+        d[i] = _mm512_castps512_ps256(of);
+        d[i + 1] = _mm512_extractf32x8_ps(of, 1);
+        if (!has_min) continue;
+        of = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(two, 16)));
+        m[i] = _mm512_castps512_ps256(of);
+        m[i + 1] = _mm512_extractf32x8_ps(of, 1);
+    }
+}
+
 /* The sums of GROUP rows. */
 struct group_sums {
     struct sums first; // those of the first row
@@ -47,15 +65,23 @@ struct group_sums {
     size_t extra_stride; // 0: all rows have the same
 };
 
+/* What a format puts down. */
+struct kind_of_sums {
+    bool has_min, as_in_file; // the latter of d and dmin
+};
+
 /* Blocks B .. B + N - 1, N <= 4. */
 INLINE __m256 sum_quad(const struct group_sums *s, const float *da, size_t b, size_t n,
-                       bool has_min, __m256 acc) {
+                       struct kind_of_sums kind, __m256 acc) {
+    const bool has_min = kind.has_min;
     __m256 dot[4], d[4], extra[4], m[4];
     ints_of_rows(s->first.dot + b, s->stride, dot);
-    floats_of_rows(s->first.d + b, s->stride, d);
-    if (has_min) {
-        ints_of_rows(s->extra + b, s->extra_stride, extra);
-        floats_of_rows(s->first.m + b, s->stride, m);
+    if (has_min) ints_of_rows(s->extra + b, s->extra_stride, extra);
+    if (kind.as_in_file) {
+        halves_of_rows(s->first.dm + b, s->stride, has_min, d, m);
+    } else {
+        floats_of_rows(s->first.d + b, s->stride, d);
+        if (has_min) floats_of_rows(s->first.m + b, s->stride, m);
     }
     UNROLL
     for (size_t i = 0; i < n; i++) {
@@ -67,25 +93,29 @@ INLINE __m256 sum_quad(const struct group_sums *s, const float *da, size_t b, si
 }
 
 INLINE __m256 sum_blocks(const struct group_sums *s, const struct token *t, size_t n_blocks,
-                         bool has_min, const uint8_t *next) {
+                         struct kind_of_sums kind, const uint8_t *next) {
     const float *da = t->d;
     __m256 acc = _mm256_setzero_ps();
     size_t b = 0;
     for (; b + 4 <= n_blocks; b += 4) {
         prefetch(t, next + 32 * b, 128); // memory would have nothing to do meanwhile
-        acc = sum_quad(s, da, b, 4, has_min, acc);
+        acc = sum_quad(s, da, b, 4, kind, acc);
     }
-    if (b + 1 == n_blocks) return sum_quad(s, da, b, 1, has_min, acc);
-    if (b + 2 == n_blocks) return sum_quad(s, da, b, 2, has_min, acc);
-    return b + 3 == n_blocks ? sum_quad(s, da, b, 3, has_min, acc) : acc;
+    if (b + 1 == n_blocks) return sum_quad(s, da, b, 1, kind, acc);
+    if (b + 2 == n_blocks) return sum_quad(s, da, b, 2, kind, acc);
+    return b + 3 == n_blocks ? sum_quad(s, da, b, 3, kind, acc) : acc;
 }
 
 /* The products of GROUP rows with a token. NEXT: the rows that follow, to be fetched from
  * meanwhile. */
 static __m256 sum_up(const struct group_sums *s, const struct token *t, size_t n_blocks,
-                     bool has_min, const uint8_t *next) {
-    return has_min ? sum_blocks(s, t, n_blocks, true, next)
-                   : sum_blocks(s, t, n_blocks, false, next);
+                     struct kind_of_sums kind, const uint8_t *next) {
+    if (kind.as_in_file)
+        return kind.has_min
+                   ? sum_blocks(s, t, n_blocks, (struct kind_of_sums){true, true}, next)
+                   : sum_blocks(s, t, n_blocks, (struct kind_of_sums){false, true}, next);
+    return kind.has_min ? sum_blocks(s, t, n_blocks, (struct kind_of_sums){true, false}, next)
+                        : sum_blocks(s, t, n_blocks, (struct kind_of_sums){false, false}, next);
 }
 
 /* ---- Packed sums ----------------------------------------------------------------------------- */
