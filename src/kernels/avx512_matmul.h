@@ -551,8 +551,7 @@ static void run_panels(struct panel p, const struct act *a, float *y, size_t ldy
 /* Scratch of the direct ways. */
 struct prepared {
     struct token tokens[MAX_DIRECT];
-    struct group_sums sums;
-    int32_t *packed[2]; // of the rows that are read, and of those before them
+    struct group_sums sums[2]; // of the rows that are read, and of those before them
     struct few few;
     struct eight eights[MAX_EIGHTS];
 };
@@ -605,11 +604,12 @@ static void prepare_tokens(const struct format *f, const struct act *a, struct p
     if (rows_at_once(f, n_blocks) > 1) stride = n_blocks;
     size_t n_bytes = (GROUP * stride + 4) * sizeof(float); // the last four blocks may be fewer
     for (size_t t = 0; t < a->n; t++) p->tokens[t] = prepare_token(f, a, t, &scratch);
-    struct sums first = {take(&scratch, n_bytes), take(&scratch, n_bytes), take(&scratch, n_bytes),
-                         take(&scratch, n_bytes), take(&scratch, n_bytes)};
-    p->sums = (struct group_sums){first, stride, first.extra, stride};
-    p->packed[0] = first.dot; // which needs none of the others
-    p->packed[1] = first.extra;
+    for (size_t i = 0; i < 2; i++) {
+        void *part[5];
+        for (size_t j = 0; j < 5; j++) part[j] = take(&scratch, n_bytes);
+        struct sums first = {part[0], part[1], part[2], part[3], part[4]};
+        p->sums[i] = (struct group_sums){first, stride, first.extra, stride};
+    }
 }
 
 static bool shares_by_32(const struct format *f) {
@@ -726,51 +726,32 @@ static void prepare(const struct quant_type *type, const void *w, const struct a
     prefetch_first(w, bytes_ahead(a));
 }
 
-/* The rows of a panel, at most GROUP. */
-static void rows_direct(const struct panel *w, size_t n_tokens, float *y, size_t ldy,
-                        const struct prepared *p) {
-    const struct sums *first = &p->sums.first;
-    const struct kind_of_sums kind = {w->type->has_min, w->f->quads != NULL};
+/* The rows of a panel, at most GROUP, with a token, while S sums up those before. TO: not those that
+ * S is at. */
+static void rows_direct(const struct panel *w, const struct token *token, float *y,
+                        const struct group_sums *to, struct summing *s) {
     const size_t at_once = rows_at_once(w->f, w->n_blocks);
-    for (size_t t = 0; t < n_tokens; t++) {
-        const struct token *token = &p->tokens[t];
-        const uint8_t *next = w->w + w->n_rows * w->row_bytes;
-        for (size_t i = 0, n; i < w->n_rows; i += n) {
-            n = w->n_rows - i < at_once ? 1 : at_once;
-            size_t at = i * p->sums.stride;
-            struct sums of_row = {first->dot + at, first->extra + at, first->d + at, first->m + at,
-                                  first->dm + at};
-            w->f->direct(w->w + i * w->row_bytes, n * w->n_blocks, token, &of_row);
-        }
-        struct group_sums s = p->sums;
-        if (w->type->has_min && w->f->load_pair) {
-            s.extra = token->sum;
-            s.extra_stride = 0;
-        }
-        _mm256_mask_storeu_ps(y + t * ldy, (__mmask8)first_lanes(w->n_rows),
-                              sum_up(&s, token, w->n_blocks, kind, next));
+    const struct sums *first = &to->first;
+    for (size_t i = 0, n; i < w->n_rows; i += n) {
+        n = w->n_rows - i < at_once ? 1 : at_once;
+        size_t at = i * to->stride;
+        struct sums of_row = {first->dot + at, first->extra + at, first->d + at, first->m + at,
+                              first->dm + at};
+        w->f->direct(w->w + i * w->row_bytes, n * w->n_blocks, token, &of_row);
+        sum_on(s, s->n_blocks * (i + n) / w->n_rows);
     }
-}
-
-/* The same with the first token, where sums are packed: into P's I-th ones, while S sums up those
- * of the panel before. */
-static void rows_packed(const struct panel *w, const struct prepared *p, float *y, size_t i_sums,
-                        struct summing *s) {
-    const struct token *token = p->tokens;
-    int32_t *sums = p->packed[i_sums];
-    for (size_t i = 0; i < w->n_rows; i++) {
-        struct sums of_row = {.dot = sums + i * p->sums.stride};
-        w->f->direct(w->w + i * w->row_bytes, w->n_blocks, token, &of_row);
-        size_t done = s->n_blocks * (i + 1) / w->n_rows;
-        sum_on(s, i + 1 < w->n_rows ? done / 16 * 16 : done);
-    }
-    *s = (struct summing){.sums = sums,
-                          .stride = p->sums.stride,
+    const bool has_min = w->type->has_min, packed = w->f->halves && w->f->halves->packed;
+    *s = (struct summing){.sums = *to,
+                          .kind = {has_min, w->f->quads != NULL, packed},
                           .n_blocks = w->n_blocks,
                           .da = token->d,
                           .acc = _mm256_setzero_ps(),
                           .y = y,
                           .rows = (__mmask8)first_lanes(w->n_rows)};
+    if (has_min && w->f->load_pair) { // what is subtracted is the same for all rows
+        s->sums.extra = token->sum;
+        s->sums.extra_stride = 0;
+    }
 }
 
 /* The rows of a panel, at most FEW_ROWS. */
@@ -808,6 +789,7 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
     const enum way way = way_of(f, a->n);
     size_t row_bytes = quant_row_bytes(type, a->k), height = heights[way];
     struct summing summing = {0};
+    size_t i_sums = 0;
     for (size_t r = 0; r < n_rows; r += height) {
         size_t left = n_rows - r;
         struct panel p = {.f = f,
@@ -822,10 +804,10 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
             rows_eight(&p, a->n, y + r, ldy, prepared->eights);
         else if (way == IN_STRIPS)
             run_panels(p, a, y + r, ldy, scratch);
-        else if (f->halves && f->halves->packed) // with one token, as more are few
-            rows_packed(&p, prepared, y + r, r / height % 2, &summing);
         else
-            rows_direct(&p, a->n, y + r, ldy, prepared);
+            for (size_t t = 0; t < a->n; t++, i_sums = !i_sums)
+                rows_direct(&p, &prepared->tokens[t], y + t * ldy + r, &prepared->sums[i_sums],
+                            &summing);
     }
     sum_on(&summing, summing.n_blocks);
 }

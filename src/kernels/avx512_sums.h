@@ -68,6 +68,7 @@ struct group_sums {
 /* What a format puts down. */
 struct kind_of_sums {
     bool has_min, as_in_file; // the latter of d and dmin
+    bool packed;
 };
 
 /* Blocks B .. B + N - 1, N <= 4. */
@@ -90,32 +91,6 @@ INLINE __m256 sum_quad(const struct group_sums *s, const float *da, size_t b, si
         if (has_min) acc = _mm256_fnmadd_ps(extra[i], _mm256_mul_ps(m[i], of_token), acc);
     }
     return acc;
-}
-
-INLINE __m256 sum_blocks(const struct group_sums *s, const struct token *t, size_t n_blocks,
-                         struct kind_of_sums kind, const uint8_t *next) {
-    const float *da = t->d;
-    __m256 acc = _mm256_setzero_ps();
-    size_t b = 0;
-    for (; b + 4 <= n_blocks; b += 4) {
-        prefetch(t, next + 32 * b, 128); // memory would have nothing to do meanwhile
-        acc = sum_quad(s, da, b, 4, kind, acc);
-    }
-    if (b + 1 == n_blocks) return sum_quad(s, da, b, 1, kind, acc);
-    if (b + 2 == n_blocks) return sum_quad(s, da, b, 2, kind, acc);
-    return b + 3 == n_blocks ? sum_quad(s, da, b, 3, kind, acc) : acc;
-}
-
-/* The products of GROUP rows with a token. NEXT: the rows that follow, to be fetched from
- * meanwhile. */
-static __m256 sum_up(const struct group_sums *s, const struct token *t, size_t n_blocks,
-                     struct kind_of_sums kind, const uint8_t *next) {
-    if (kind.as_in_file)
-        return kind.has_min
-                   ? sum_blocks(s, t, n_blocks, (struct kind_of_sums){true, true}, next)
-                   : sum_blocks(s, t, n_blocks, (struct kind_of_sums){false, true}, next);
-    return kind.has_min ? sum_blocks(s, t, n_blocks, (struct kind_of_sums){true, false}, next)
-                        : sum_blocks(s, t, n_blocks, (struct kind_of_sums){false, false}, next);
 }
 
 /* ---- Packed sums ----------------------------------------------------------------------------- */
@@ -169,31 +144,59 @@ INLINE __m256 sum_packed(const int32_t *sums, size_t stride, __m512 da, size_t n
     return acc;
 }
 
+/* ---- Summing --------------------------------------------------------------------------------- */
+
 /* Products of up to GROUP rows with a token, on their way: a group is summed up bit by bit while
  * the next one's rows are read, as each addition has to wait for the one before it. */
 struct summing {
-    const int32_t *sums; // packed, of the first row
-    size_t stride, n_blocks, n_done;
+    struct group_sums sums;
+    struct kind_of_sums kind;
+    size_t n_blocks, n_done;
     const float *da; // scales of the token's blocks
     __m256 acc;
     float *y;
     __mmask8 rows; // those that there are
 };
 
-/* On to the first END blocks: a multiple of 16, or all. With the last ones products are put down.
- */
-static void sum_on(struct summing *s, size_t end) {
-    if (end == s->n_done) return;
+INLINE __m256 sum_quads(const struct summing *s, size_t end, struct kind_of_sums kind) {
+    const struct group_sums *sums = &s->sums;
+    __m256 acc = s->acc;
+    size_t b = s->n_done;
+    for (; b + 4 <= end; b += 4) acc = sum_quad(sums, s->da, b, 4, kind, acc);
+    if (b + 1 == end) return sum_quad(sums, s->da, b, 1, kind, acc);
+    if (b + 2 == end) return sum_quad(sums, s->da, b, 2, kind, acc);
+    return b + 3 == end ? sum_quad(sums, s->da, b, 3, kind, acc) : acc;
+}
+
+INLINE __m256 sum_sixteens(const struct summing *s, size_t end) {
+    const struct group_sums *sums = &s->sums;
     __m256 acc = s->acc;
     size_t b = s->n_done;
     for (; b + 16 <= end; b += 16)
-        acc = sum_packed(s->sums + b, s->stride, _mm512_loadu_ps(s->da + b), 16, acc);
-    if (b < end)
-        acc = sum_packed(s->sums + b, s->stride,
-                         _mm512_maskz_loadu_ps(first_lanes(end - b), s->da + b), end - b, acc);
-    s->acc = acc;
+        acc = sum_packed(sums->first.dot + b, sums->stride, _mm512_loadu_ps(s->da + b), 16, acc);
+    if (b == end) return acc;
+    __m512 da = _mm512_maskz_loadu_ps(first_lanes(end - b), s->da + b);
+    return sum_packed(sums->first.dot + b, sums->stride, da, end - b, acc);
+}
+
+/* The same with constants. */
+static __m256 sum_until(const struct summing *s, size_t end) {
+    if (s->kind.packed) return sum_sixteens(s, end);
+    if (s->kind.as_in_file)
+        return s->kind.has_min ? sum_quads(s, end, (struct kind_of_sums){true, true, false})
+                               : sum_quads(s, end, (struct kind_of_sums){false, true, false});
+    return s->kind.has_min ? sum_quads(s, end, (struct kind_of_sums){true, false, false})
+                           : sum_quads(s, end, (struct kind_of_sums){false, false, false});
+}
+
+/* On to the first END blocks or somewhat fewer, unless they are all. With the last ones products
+ * are put down. */
+static void sum_on(struct summing *s, size_t end) {
+    if (end < s->n_blocks) end -= end % (s->kind.packed ? 16 : 4);
+    if (end == s->n_done) return;
+    s->acc = sum_until(s, end);
     s->n_done = end;
-    if (end == s->n_blocks) _mm256_mask_storeu_ps(s->y, s->rows, acc);
+    if (end == s->n_blocks) _mm256_mask_storeu_ps(s->y, s->rows, s->acc);
 }
 
 #endif
