@@ -242,7 +242,7 @@ struct quad_format {
     size_t group;    // elements that share a sub-scale: 16 or 32
     int shift;       // log2 of the bias of codes, or with mins, of what dots are multiplied by
     bool has_min;    // scales and mins are unsigned, codes have no bias; or scales are signed
-    bool short_dots; // a dot product of half a group fits int16
+    bool short_dots; // a dot product of half a group, without its bias, fits int16
     int merge_shift; // log2 of the factor of codes FOR_MERGE
 };
 
@@ -626,7 +626,7 @@ static const struct quad_format quads_q6_k = {
     .group = 16,
     .shift = 5,
     .has_min = false,
-    .short_dots = false,
+    .short_dots = true,
     .merge_shift = 0,
 };
 

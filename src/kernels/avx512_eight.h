@@ -16,10 +16,11 @@ enum { EIGHT = 8, ROWS_OF_EIGHT = 4 };
 /* Up to 8 tokens, the others zeros. In registers, two neighbours are one token's, as 8 bytes of it
  * follow each other: "apart". */
 struct eight {
-    int8_t *q;     // (k / 8, EIGHT, 8), elements of a block in the order of the format's codes
-    int16_t *bsum; // (n_blocks, groups / 4, EIGHT, 4) K-quants: of as many as share a sub-scale
-    int32_t *sum;  // (n_blocks, LANES) blocks of 32: sums, times the bias of codes that have one
-    float *d;      // (n_blocks, LANES), where lane_of_pair has a token, as sum
+    int8_t *q;      // (k / 8, EIGHT, 8), elements of a block in the order of the format's codes
+    int16_t *bsum;  // (n_blocks, groups / 4, EIGHT, 4) of as many as share a min
+    int32_t *start; // (n_blocks, groups, EIGHT, 2) what undoes the bias of codes
+    int32_t *sum;   // (n_blocks, LANES) blocks of 32: sums, times the bias of codes that have one
+    float *d;       // (n_blocks, LANES), where lane_of_pair has a token, as sum
 };
 
 /* Products with N times 8 tokens, T[0], T[1], ...: each with rows 0 and 1, then 2 and 3. */
@@ -71,7 +72,7 @@ struct unpacked_rows {
         uint8_t code[ROWS_OF_EIGHT][256];  // codes and scales are in the order of the format
     int32_t wide_scale[ROWS_OF_EIGHT][16]; // unless dots are short
     int16_t scale[ROWS_OF_EIGHT][16];
-    int16_t factor[ROWS_OF_EIGHT][16]; // of the sums of groups: mins, or scales
+    int16_t min[ROWS_OF_EIGHT][16];
     float d[ROWS_OF_EIGHT], dmin[ROWS_OF_EIGHT];
 };
 
@@ -97,9 +98,9 @@ INLINE void unpack_quads(const struct quad_format *f, const struct few_rows *w, 
                          struct unpacked_rows *out) {
     struct quad quad;
     f->load_quad(w->w + b * f->block_bytes, w->row_bytes, w->n_rows, &quad);
-    _Alignas(ZMM_BYTES) uint8_t scale[ROWS_OF_EIGHT][16], factor[ROWS_OF_EIGHT][16];
+    _Alignas(ZMM_BYTES) uint8_t scale[ROWS_OF_EIGHT][16], min[ROWS_OF_EIGHT][16];
     _mm512_store_si512(scale, scales_in_order(f, quad.scale));
-    _mm512_store_si512(factor, f->has_min ? quad.min : quad.scale);
+    if (f->has_min) _mm512_store_si512(min, quad.min);
     struct scales_of_rows of_rows = load_d(f, w, w->w + b * f->block_bytes);
     _mm_storeu_ps(out->d, of_rows.d);
     _mm_storeu_ps(out->dmin, of_rows.dmin);
@@ -118,7 +119,7 @@ INLINE void unpack_quads(const struct quad_format *f, const struct few_rows *w, 
             _mm512_storeu_si512(out->wide_scale[r],
                                 f->has_min ? _mm512_cvtepu8_epi32(s) : _mm512_cvtepi8_epi32(s));
         }
-        widen_bytes(factor[r], !f->has_min, out->factor[r]);
+        if (f->has_min) widen_bytes(min[r], false, out->min[r]);
     }
 }
 
@@ -134,20 +135,29 @@ INLINE void unpack_chunks(const struct quad_format *f, load_chunk_fn *load,
         for (size_t j = 0; j < 4; j++) _mm512_store_si512(out->code[r] + j * ZMM_BYTES, c.code[j]);
         if (f->group == 32) c.scale = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(c.scale));
         _mm512_storeu_si512(out->wide_scale[r], _mm512_cvtepi16_epi32(c.scale));
-        _mm256_storeu_si256((void *)out->factor[r], c.scale);
         out->d[r] = c.d;
     }
 }
 
+/* What the dots of group I begin with: nothing, or what undoes the bias of codes. */
+INLINE void begin_dots(const struct quad_format *f, const int32_t *start, size_t i,
+                       __m512i dot[ROWS_OF_EIGHT]) {
+    __m512i first = f->has_min ? _mm512_setzero_si512() : load_once(start + i * LANES);
+    UNROLL
+    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) dot[r] = first;
+}
+
 /* Groups I and I + 1 in the order of the format: ISUM += scale * dot. */
 INLINE void add_two_groups(const struct quad_format *f, const struct unpacked_rows *u, size_t i,
-                           const int8_t *q, __m512i isum[ROWS_OF_EIGHT]) {
+                           const int8_t *q, const int32_t *start, __m512i isum[ROWS_OF_EIGHT]) {
     const size_t at = i * f->group;
-    __m512i dot[2][ROWS_OF_EIGHT] = {0};
+    __m512i dot[2][ROWS_OF_EIGHT];
     UNROLL
-    for (size_t j = 0; j < 2; j++)
+    for (size_t j = 0; j < 2; j++) {
+        begin_dots(f, start, i + j, dot[j]);
         dot_eight(u->code[0] + at + j * f->group, sizeof u->code[0], f->group / 8,
                   q + (at + j * f->group) * EIGHT, dot[j]);
+    }
     UNROLL
     for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
         __m512i scale = _mm512_set1_epi32((int)load_u32(&u->scale[r][i]));
@@ -159,8 +169,9 @@ INLINE void add_two_groups(const struct quad_format *f, const struct unpacked_ro
 
 /* The same with group I alone, whose dots need more than int16. */
 INLINE void add_group(const struct quad_format *f, const struct unpacked_rows *u, size_t i,
-                      const int8_t *q, __m512i isum[ROWS_OF_EIGHT]) {
-    __m512i dot[ROWS_OF_EIGHT] = {0};
+                      const int8_t *q, const int32_t *start, __m512i isum[ROWS_OF_EIGHT]) {
+    __m512i dot[ROWS_OF_EIGHT];
+    begin_dots(f, start, i, dot);
     dot_eight(u->code[0] + i * f->group, sizeof u->code[0], f->group / 8, q + i * f->group * EIGHT,
               dot);
     UNROLL
@@ -170,38 +181,42 @@ INLINE void add_group(const struct quad_format *f, const struct unpacked_rows *u
     }
 }
 
+/* Sums of min * bsum of each row. */
+INLINE void add_mins(const struct quad_format *f, const struct unpacked_rows *u,
+                     const int16_t *bsum, __m512i gsum[ROWS_OF_EIGHT]) {
+    UNROLL
+    for (size_t g = 0; g < 256 / f->group; g += 4) {
+        __m512i of_tokens = load_once(bsum + g * EIGHT);
+        UNROLL
+        for (size_t r = 0; r < ROWS_OF_EIGHT; r++)
+            gsum[r] = _mm512_dpwssd_epi32(gsum[r], eight_bytes(&u->min[r][g]), of_tokens);
+    }
+}
+
 /* Block B of four rows and of 8 tokens. */
 INLINE void add_eight(const struct quad_format *f, const struct unpacked_rows *u, size_t b,
                       const struct eight *t, __m512 acc[2]) {
     const size_t n_groups = 256 / f->group;
     const int8_t *q = t->q + b * 256 * EIGHT;
+    const int32_t *start = f->has_min ? NULL : t->start + b * n_groups * LANES;
     __asm__ volatile("" : "+r"(u)); // to be read anew: what it points to would only be spilled
     __m512i isum[ROWS_OF_EIGHT] = {0}, gsum[ROWS_OF_EIGHT] = {0};
     if (f->short_dots)
-        for (size_t i = 0; i < n_groups; i += 2) add_two_groups(f, u, i, q, isum);
+        for (size_t i = 0; i < n_groups; i += 2) add_two_groups(f, u, i, q, start, isum);
     else
-        for (size_t i = 0; i < n_groups; i++) add_group(f, u, i, q, isum);
-    UNROLL
-    for (size_t g = 0; g < n_groups; g += 4) {
-        __m512i of_tokens = load_once(t->bsum + (b * n_groups + g) * EIGHT);
-        UNROLL
-        for (size_t r = 0; r < ROWS_OF_EIGHT; r++)
-            gsum[r] = _mm512_dpwssd_epi32(gsum[r], eight_bytes(&u->factor[r][g]), of_tokens);
-    }
+        for (size_t i = 0; i < n_groups; i++) add_group(f, u, i, q, start, isum);
+    if (f->has_min) add_mins(f, u, t->bsum + b * n_groups * EIGHT, gsum);
     UNROLL
     for (size_t i = 0; i < 2; i++) {
         const float *da = t->d + b * LANES;
         __m512i dots = to_pair(isum[2 * i], isum[2 * i + 1]);
-        __m512i groups = to_pair(gsum[2 * i], gsum[2 * i + 1]);
-        if (!f->has_min)
-            dots = _mm512_sub_epi32(dots, _mm512_slli_epi32(groups, (unsigned)f->shift));
-        else if (f->shift)
-            dots = _mm512_srai_epi32(dots, (unsigned)f->shift);
+        if (f->has_min && f->shift) dots = _mm512_srai_epi32(dots, (unsigned)f->shift);
         acc[i] =
             add_pair(acc[i], dots, to_lanes_of_pair(_mm_loadu_ps(u->d), 2 * (int)i), da, false);
-        if (f->has_min)
-            acc[i] = add_pair(acc[i], groups, to_lanes_of_pair(_mm_loadu_ps(u->dmin), 2 * (int)i),
-                              da, true);
+        if (!f->has_min) continue;
+        __m512i groups = to_pair(gsum[2 * i], gsum[2 * i + 1]);
+        acc[i] = add_pair(acc[i], groups, to_lanes_of_pair(_mm_loadu_ps(u->dmin), 2 * (int)i), da,
+                          true);
     }
 }
 

@@ -656,6 +656,19 @@ static void prepare_few(const struct format *f, const struct act *a, struct few 
     }
 }
 
+/* What dots of a token's groups begin with in its two lanes, whose codes have BIAS too much. OUT:
+ * LANES from a group to the next. */
+static void undo_bias_of_token(int bias, const int8_t q[256], size_t group, int32_t *out) {
+    const __m512i factor = _mm512_set1_epi8((char)bias);
+    int32_t fours[64]; // a lane has every other one of a group
+    for (size_t j = 0; j < 4; j++) {
+        __m512i v = _mm512_loadu_si512(q + j * ZMM_BYTES);
+        _mm512_storeu_si512(fours + j * LANES,
+                            _mm512_dpbusd_epi32(_mm512_setzero_si512(), factor, v));
+    }
+    for (size_t i = 0; i < 64; i++) out[4 * i / group * LANES + i % 2] -= fours[i];
+}
+
 /* Token I of EIGHT, which is A's token T. */
 static void prepare_one_of_eight(const struct format *f, const struct act *a, size_t t, size_t i,
                                  const struct eight *out) {
@@ -674,6 +687,9 @@ static void prepare_one_of_eight(const struct format *f, const struct act *a, si
             memcpy(out->q + (b * block + j) * EIGHT + 8 * i, ordered + j, 8);
         for (size_t g = 0; g < n_groups; g += 4)
             memcpy(out->bsum + (b * n_groups + g) * EIGHT + 4 * i, sums + g, 4 * sizeof *sums);
+        if (f->bias && n_groups)
+            undo_bias_of_token(f->bias, ordered, 256 / n_groups,
+                               out->start + b * n_groups * LANES + 2 * i);
         for (size_t r = 0; r < 2; r++) {
             size_t at = b * LANES + lane_of_pair(r, i);
             out->d[at] = a->d[t * n_blocks + b];
@@ -691,6 +707,7 @@ static void prepare_eights(const struct format *f, const struct act *a, struct e
             uint8_t *begin = scratch;
             of->q = take(&scratch, EIGHT * a->k);
             of->bsum = take(&scratch, EIGHT * a->k / QUANT_GROUP * sizeof *of->bsum);
+            of->start = take(&scratch, LANES * a->k / QUANT_GROUP * sizeof *of->start);
             of->sum = take(&scratch, n_sums * sizeof *of->sum);
             of->d = take(&scratch, n_sums * sizeof *of->d);
             memset(begin, 0, (size_t)(scratch - begin));
