@@ -56,8 +56,11 @@ static void test_the_first_step_shows_what_is_much_better(void **state) {
 static void test_the_faster_distance_is_the_usual_one(void **state) {
     (void)state;
     struct lookahead l = {0};
+    assert_int_equal(lookahead_usual(&l), 0);
     run(&l, 1, 1e-10, 0, 0);
+    assert_int_equal(lookahead_usual(&l), 0); // nothing has been learned of the step yet
     size_t first = usual(&l);
+    assert_int_equal(lookahead_usual(&l), first);
     run(&l, 64, 1e-10, 0.02, first);
     assert_int_not_equal(usual(&l), first);
     assert_in_range(run(&l, 64, 1e-10, 0.02, first), 1, 64 / 16); // tried again all the same

@@ -98,6 +98,10 @@ size_t lookahead_next(struct lookahead *l) {
     return in_bytes[l->used];
 }
 
+size_t lookahead_usual(const struct lookahead *l) {
+    return l->n_steps > 1 ? in_bytes[l->usual] : 0;
+}
+
 void lookahead_add(struct lookahead *l, size_t n_bytes, double seconds) {
     l->distances[l->used].n_bytes += (double)n_bytes;
     l->distances[l->used].seconds += seconds;

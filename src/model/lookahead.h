@@ -31,6 +31,8 @@ struct lookahead {
 void lookahead_begin(struct lookahead *l);
 /* The distance for a product that begins, in bytes. */
 size_t lookahead_next(struct lookahead *l);
+/* The best distance so far, for products of other steps; 0: none has been measured. */
+size_t lookahead_usual(const struct lookahead *l);
 /* It has read N_BYTES of weights. */
 void lookahead_add(struct lookahead *l, size_t n_bytes, double seconds);
 

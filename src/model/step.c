@@ -91,7 +91,7 @@ void step_narrow(struct step *s, const struct model *m) {
 
 bool step_run(const struct model *m, struct step *s) {
     s->decodes = s->n == 1;
-    s->input.act32.ahead = s->input.act256.ahead = 0;
+    s->input.act32.ahead = s->input.act256.ahead = lookahead_usual(&s->lookahead);
     if (s->decodes) lookahead_begin(&s->lookahead);
     rope_prepare(s, m);
     rows_embed(s, &m->w.token_embd, s->x);
