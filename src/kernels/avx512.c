@@ -234,8 +234,7 @@ INLINE void attend_queries(const struct attend *a, size_t i, size_t n, size_t n_
         for (size_t q = 0; q < n; q++) {
             __m512 query = _mm512_set1_ps(a->q[(i + q) * a->head_dim + d]);
             UNROLL
-            for (size_t z = 0; z < n_keys; z++)
-                s[q][z] = _mm512_fmadd_ps(query, key[z], s[q][z]);
+            for (size_t z = 0; z < n_keys; z++) s[q][z] = _mm512_fmadd_ps(query, key[z], s[q][z]);
         }
     }
     float correction[MAX_QUERIES];

@@ -184,7 +184,6 @@ INLINE void add_group(const struct quad_format *f, const struct unpacked_rows *u
 /* Sums of min * bsum of each row. */
 INLINE void add_mins(const struct quad_format *f, const struct unpacked_rows *u,
                      const int16_t *bsum, __m512i gsum[ROWS_OF_EIGHT]) {
-    UNROLL
     for (size_t g = 0; g < 256 / f->group; g += 4) {
         __m512i of_tokens = load_once(bsum + g * EIGHT);
         UNROLL
@@ -215,8 +214,8 @@ INLINE void add_eight(const struct quad_format *f, const struct unpacked_rows *u
             add_pair(acc[i], dots, to_lanes_of_pair(_mm_loadu_ps(u->d), 2 * (int)i), da, false);
         if (!f->has_min) continue;
         __m512i groups = to_pair(gsum[2 * i], gsum[2 * i + 1]);
-        acc[i] = add_pair(acc[i], groups, to_lanes_of_pair(_mm_loadu_ps(u->dmin), 2 * (int)i), da,
-                          true);
+        acc[i] =
+            add_pair(acc[i], groups, to_lanes_of_pair(_mm_loadu_ps(u->dmin), 2 * (int)i), da, true);
     }
 }
 

@@ -7,7 +7,8 @@
 #ifndef OCTET_KERNELS_AVX512_FEW_H
 #define OCTET_KERNELS_AVX512_FEW_H
 
-#include "kernels/avx512_direct.h"
+#include "kernels/avx512_halves.h"
+#include "kernels/avx512_quads.h"
 
 enum { FEW = 4, FEW_ROWS = 4 };
 

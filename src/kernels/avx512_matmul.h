@@ -743,8 +743,8 @@ static void prepare(const struct quant_type *type, const void *w, const struct a
     prefetch_first(w, bytes_ahead(a));
 }
 
-/* The rows of a panel, at most GROUP, with a token, while S sums up those before. TO: not those that
- * S is at. */
+/* The rows of a panel, at most GROUP, with a token, while S sums up those before. TO: not those
+ * that S is at. */
 static void rows_direct(const struct panel *w, const struct token *token, float *y,
                         const struct group_sums *to, struct summing *s) {
     const size_t at_once = rows_at_once(w->f, w->n_blocks);

@@ -5,7 +5,7 @@
 #ifndef OCTET_KERNELS_AVX512_STRIPS_H
 #define OCTET_KERNELS_AVX512_STRIPS_H
 
-#include "kernels/avx512_direct.h"
+#include "kernels/avx512_quads.h"
 
 enum { STRIP = LANES };
 
