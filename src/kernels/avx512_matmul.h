@@ -685,11 +685,12 @@ static void prepare_one_of_eight(const struct format *f, const struct act *a, si
             memcpy(ordered, q, block);
         for (size_t j = 0; j < block; j += 8)
             memcpy(out->q + (b * block + j) * EIGHT + 8 * i, ordered + j, 8);
-        for (size_t g = 0; g < n_groups; g += 4)
-            memcpy(out->bsum + (b * n_groups + g) * EIGHT + 4 * i, sums + g, 4 * sizeof *sums);
-        if (f->bias && n_groups)
+        if (f->bias && n_groups) // there are no mins
             undo_bias_of_token(f->bias, ordered, 256 / n_groups,
                                out->start + b * n_groups * LANES + 2 * i);
+        else
+            for (size_t g = 0; g < n_groups; g += 4)
+                memcpy(out->bsum + (b * n_groups + g) * EIGHT + 4 * i, sums + g, 4 * sizeof *sums);
         for (size_t r = 0; r < 2; r++) {
             size_t at = b * LANES + lane_of_pair(r, i);
             out->d[at] = a->d[t * n_blocks + b];

@@ -25,8 +25,6 @@
 
 /* Positions per block of a KV cache, and numbers of a head that share a scale in integer blocks. */
 enum { KV_BLOCK = 64, KV_GROUP = 32 };
-
-enum { CACHE_LINE = 64 }; // bytes
 static inline size_t kv_n_groups(size_t head_dim) { return (head_dim + KV_GROUP - 1) / KV_GROUP; }
 /* What a 4-bit code stands for, x = (code - KV_Q4_ZERO) * scale. */
 #define KV_Q4_ZERO 7.5f
@@ -46,6 +44,8 @@ struct act {
     // Not all tables follow it; AVX2 does in the caches, but has a distance of its own.
     size_t ahead;
 };
+
+enum { CACHE_LINE = 64 }; // bytes
 
 /* Memory of which every GAP bytes a cache line will be read. */
 struct stretch {
