@@ -71,8 +71,8 @@ struct unpacked_rows {
     _Alignas(ZMM_BYTES)
         uint8_t code[ROWS_OF_EIGHT][256];  // codes and scales are in the order of the format
     int32_t wide_scale[ROWS_OF_EIGHT][16]; // unless dots are short
-    int16_t scale[ROWS_OF_EIGHT][16];
-    int16_t min[ROWS_OF_EIGHT][16];
+    _Alignas(ZMM_BYTES) int16_t scale[2][ROWS_OF_EIGHT][8]; // those of groups 0-7, 8-15
+    _Alignas(ZMM_BYTES) int16_t min[2][ROWS_OF_EIGHT][8];
     float d[ROWS_OF_EIGHT], dmin[ROWS_OF_EIGHT];
 };
 
@@ -81,62 +81,78 @@ INLINE const uint8_t *block_of_row(const struct few_rows *w, size_t r, size_t b,
     return w->w + (r < w->n_rows ? r : w->n_rows - 1) * w->row_bytes + b * bytes;
 }
 
-INLINE void widen_bytes(const uint8_t *p, bool is_signed, int16_t *out) {
-    __m128i v = load_128(p);
-    _mm256_storeu_si256((void *)out, is_signed ? _mm256_cvtepi8_epi16(v) : _mm256_cvtepu8_epi16(v));
+/* Of each group, a lane for each row; if 32 share them there are eight. */
+INLINE void store_groups(const struct quad_format *f, const __m512i v[2],
+                         int16_t out[2][ROWS_OF_EIGHT][8]) {
+    _mm512_store_si512(out[0], v[0]);
+    if (f->group == 16) _mm512_store_si512(out[1], v[1]);
 }
 
 /* SCALES, a lane for each row, as the codes of their groups follow each other. */
 INLINE __m512i scales_in_order(const struct quad_format *f, __m512i scales) {
+    if (f->order == order_plain) return scales;
     char from[16];
     for (size_t i = 0; i < 16; i++)
         from[i] = (char)(f->order[i * f->group / 16 % 16] * 16 / f->group);
     return _mm512_shuffle_epi8(scales, _mm512_broadcast_i32x4(load_128(from)));
 }
 
-INLINE void unpack_quads(const struct quad_format *f, const struct few_rows *w, size_t b,
-                         struct unpacked_rows *out) {
+/* A block of each row that is unpacked while the one before is multiplied with. */
+struct unpacking {
+    const struct quad_format *f;
+    load_chunk_fn *load; // NULL for formats that have quads; F is of the codes it gives
+    const struct few_rows *w;
+    size_t b;
+    struct unpacked_rows *out; // NULL: there is nothing left
+};
+
+INLINE void unpack_scales(const struct unpacking *of) {
+    const struct quad_format *f = of->f;
+    const struct few_rows *w = of->w;
+    const uint8_t *block = w->w + of->b * f->block_bytes;
+    struct unpacked_rows *out = of->out;
     struct quad quad;
-    f->load_quad(w->w + b * f->block_bytes, w->row_bytes, w->n_rows, &quad);
-    _Alignas(ZMM_BYTES) uint8_t scale[ROWS_OF_EIGHT][16], min[ROWS_OF_EIGHT][16];
-    _mm512_store_si512(scale, scales_in_order(f, quad.scale));
-    if (f->has_min) _mm512_store_si512(min, quad.min);
-    struct scales_of_rows of_rows = load_d(f, w, w->w + b * f->block_bytes);
+    f->load_quad(block, w->row_bytes, w->n_rows, &quad);
+    struct scales_of_rows of_rows = load_d(f, w, block);
     _mm_storeu_ps(out->d, of_rows.d);
-    _mm_storeu_ps(out->dmin, of_rows.dmin);
-    UNROLL
-    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
-        const uint8_t *block = block_of_row(w, r, b, f->block_bytes);
-        __m512i code[4];
-        prefetch_from(block + ROWS_OF_EIGHT * w->row_bytes, f->block_bytes);
-        f->load_codes(block, IN_ORDER, code);
+    if (f->has_min) _mm_storeu_ps(out->dmin, of_rows.dmin);
+    __m512i scales = scales_in_order(f, quad.scale), split[2];
+    if (f->short_dots) {
+        split_factor(f, scales, split);
+        store_groups(f, split, out->scale);
+    } else {
+        _Alignas(ZMM_BYTES) uint8_t bytes[ROWS_OF_EIGHT][16];
+        _mm512_store_si512(bytes, scales);
         UNROLL
-        for (size_t j = 0; j < 4; j++) _mm512_store_si512(out->code[r] + j * ZMM_BYTES, code[j]);
-        if (f->short_dots) {
-            widen_bytes(scale[r], !f->has_min, out->scale[r]);
-        } else {
-            __m128i s = load_128(scale[r]);
+        for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
+            __m128i s = load_128(bytes[r]);
             _mm512_storeu_si512(out->wide_scale[r],
                                 f->has_min ? _mm512_cvtepu8_epi32(s) : _mm512_cvtepi8_epi32(s));
         }
-        if (f->has_min) widen_bytes(min[r], false, out->min[r]);
     }
+    if (!f->has_min) return;
+    split_mins(f, &quad, split);
+    store_groups(f, split, out->min);
 }
 
-/* The same for formats that are loaded as chunks; F is of their codes. */
-INLINE void unpack_chunks(const struct quad_format *f, load_chunk_fn *load,
-                          const struct few_rows *w, size_t b, struct unpacked_rows *out) {
-    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
-        const uint8_t *block = block_of_row(w, r, b, f->block_bytes);
-        struct chunk c;
-        prefetch_from(block + ROWS_OF_EIGHT * w->row_bytes, f->block_bytes);
-        load(block, &c);
-        UNROLL
-        for (size_t j = 0; j < 4; j++) _mm512_store_si512(out->code[r] + j * ZMM_BYTES, c.code[j]);
-        if (f->group == 32) c.scale = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(c.scale));
-        _mm512_storeu_si512(out->wide_scale[r], _mm512_cvtepi16_epi32(c.scale));
-        out->d[r] = c.d;
-    }
+/* All of row R that unpack_scales has left. */
+INLINE void unpack_row(const struct unpacking *of, size_t r) {
+    const struct quad_format *f = of->f;
+    const uint8_t *block = block_of_row(of->w, r, of->b, f->block_bytes);
+    struct unpacked_rows *out = of->out;
+    struct chunk c;
+    for (size_t i = 0; i < f->block_bytes; i += ZMM_BYTES) // it will take long to get there
+        _mm_prefetch((const void *)(block + ROWS_OF_EIGHT * of->w->row_bytes + i), _MM_HINT_T1);
+    if (of->load)
+        of->load(block, &c);
+    else
+        f->load_codes(block, IN_ORDER, c.code);
+    UNROLL
+    for (size_t j = 0; j < 4; j++) _mm512_store_si512(out->code[r] + j * ZMM_BYTES, c.code[j]);
+    if (!of->load) return;
+    if (f->group == 32) c.scale = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(c.scale));
+    _mm512_storeu_si512(out->wide_scale[r], _mm512_cvtepi16_epi32(c.scale));
+    out->d[r] = c.d;
 }
 
 /* What the dots of group I begin with: nothing, or what undoes the bias of codes. */
@@ -160,7 +176,7 @@ INLINE void add_two_groups(const struct quad_format *f, const struct unpacked_ro
     }
     UNROLL
     for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
-        __m512i scale = _mm512_set1_epi32((int)load_u32(&u->scale[r][i]));
+        __m512i scale = _mm512_set1_epi32((int)load_u32(&u->scale[i / 8][r][i % 8]));
         __m512i on_top = _mm512_slli_epi32(dot[1][r], 16);
         __m512i both = _mm512_mask_mov_epi16(on_top, 0x55555555, dot[0][r]);
         isum[r] = _mm512_dpwssd_epi32(isum[r], both, scale);
@@ -188,23 +204,31 @@ INLINE void add_mins(const struct quad_format *f, const struct unpacked_rows *u,
         __m512i of_tokens = load_once(bsum + g * EIGHT);
         UNROLL
         for (size_t r = 0; r < ROWS_OF_EIGHT; r++)
-            gsum[r] = _mm512_dpwssd_epi32(gsum[r], eight_bytes(&u->min[r][g]), of_tokens);
+            gsum[r] =
+                _mm512_dpwssd_epi32(gsum[r], eight_bytes(&u->min[g / 8][r][g % 8]), of_tokens);
     }
 }
 
-/* Block B of four rows and of 8 tokens. */
+/* Block B of four rows and of 8 tokens. Between its quarters, which leave it time, a core unpacks a
+ * row of NEXT each; all at once would be more than it looks ahead. */
 INLINE void add_eight(const struct quad_format *f, const struct unpacked_rows *u, size_t b,
-                      const struct eight *t, __m512 acc[2]) {
+                      const struct eight *t, const struct unpacking *next, __m512 acc[2]) {
     const size_t n_groups = 256 / f->group;
     const int8_t *q = t->q + b * 256 * EIGHT;
     const int32_t *start = f->has_min ? NULL : t->start + b * n_groups * LANES;
     __asm__ volatile("" : "+r"(u)); // to be read anew: what it points to would only be spilled
     __m512i isum[ROWS_OF_EIGHT] = {0}, gsum[ROWS_OF_EIGHT] = {0};
-    if (f->short_dots)
-        for (size_t i = 0; i < n_groups; i += 2) add_two_groups(f, u, i, q, start, isum);
-    else
-        for (size_t i = 0; i < n_groups; i++) add_group(f, u, i, q, start, isum);
+    if (next->out && !next->load) unpack_scales(next);
     if (f->has_min) add_mins(f, u, t->bsum + b * n_groups * EIGHT, gsum);
+    for (size_t r = 0, i = 0; r < ROWS_OF_EIGHT; r++) {
+        UNROLL
+        for (size_t end = i + n_groups / ROWS_OF_EIGHT; i < end; i += f->short_dots ? 2 : 1)
+            if (f->short_dots)
+                add_two_groups(f, u, i, q, start, isum);
+            else
+                add_group(f, u, i, q, start, isum);
+        if (next->out) unpack_row(next, r);
+    }
     UNROLL
     for (size_t i = 0; i < 2; i++) {
         const float *da = t->d + b * LANES;
@@ -219,24 +243,19 @@ INLINE void add_eight(const struct quad_format *f, const struct unpacked_rows *u
     }
 }
 
-/* LOAD: NULL for formats that have quads. */
-INLINE void unpack_rows(const struct quad_format *f, load_chunk_fn *load, const struct few_rows *w,
-                        size_t b, struct unpacked_rows *out) {
-    if (load)
-        unpack_chunks(f, load, w, b, out);
-    else
-        unpack_quads(f, w, b, out);
-}
-
 INLINE void eights_of_256(const struct quad_format *f, load_chunk_fn *load,
                           const struct few_rows *w, const struct eight *t, size_t n,
                           __m512 acc[][2]) {
-    struct unpacked_rows rows[2]; // the next is unpacked while one is multiplied with
-    unpack_rows(f, load, w, 0, &rows[0]);
+    struct unpacked_rows rows[2];
+    const struct unpacking first = {f, load, w, 0, &rows[0]}, none = {f, load, w, 0, NULL};
+    if (!load) unpack_scales(&first);
+    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) unpack_row(&first, r);
     for (size_t b = 0; b < w->n_blocks; b++) {
-        if (b + 1 < w->n_blocks) unpack_rows(f, load, w, b + 1, &rows[(b + 1) % 2]);
-        add_eight(f, &rows[b % 2], b, &t[0], acc[0]); // not in a loop that ends at once
-        for (size_t i = 1; i < n; i++) add_eight(f, &rows[b % 2], b, &t[i], acc[i]);
+        const struct unpacked_rows *u = &rows[b % 2];
+        struct unpacking next = {f, load, w, b + 1, &rows[(b + 1) % 2]};
+        if (b + 1 == w->n_blocks) next.out = NULL;
+        add_eight(f, u, b, &t[0], &next, acc[0]);
+        for (size_t i = 1; i < n; i++) add_eight(f, u, b, &t[i], &none, acc[i]);
     }
 }
 

@@ -61,10 +61,12 @@ struct scales_of_rows {
 INLINE struct scales_of_rows load_d(const struct quad_format *f, const struct few_rows *w,
                                     const uint8_t *block) {
     const __m128i apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    const size_t at = f->has_min ? f->d_at : f->d_at - 2; // a d alone is read with what is before
     uint32_t word[FEW_ROWS];
     for (size_t i = 0; i < FEW_ROWS; i++)
-        word[i] = word_of_d(f, block + (i < w->n_rows ? i : w->n_rows - 1) * w->row_bytes);
+        word[i] = load_u32(block + (i < w->n_rows ? i : w->n_rows - 1) * w->row_bytes + at);
     __m128i words = _mm_setr_epi32((int)word[0], (int)word[1], (int)word[2], (int)word[3]);
+    if (!f->has_min) return (struct scales_of_rows){upper_halves(words), _mm_setzero_ps()};
     __m256 both = _mm256_cvtph_ps(_mm_shuffle_epi8(words, apart));
     return (struct scales_of_rows){_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1)};
 }
