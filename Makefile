@@ -45,7 +45,7 @@ COMPARE_LIBS := -lcurl -lcrypto -lsqlite3 -lseccomp -lyaml -lz -ltree-sitter
 
 LIB_DIRS := base format quant kernels model text engine
 ALL_LIB := $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))
-OTHER_ISA := $(if $(filter x86_64,$(ARCH)),,src/kernels/avx2.c src/kernels/avx512.c) \
+OTHER_ISA := $(if $(filter x86_64,$(ARCH)),,src/kernels/avx2.c $(wildcard src/kernels/avx512*.c)) \
              $(if $(filter aarch64,$(ARCH)),,src/kernels/neon.c)
 OTHER_ISA += $(if $(filter x86_64,$(ARCH)),,$(wildcard src/base/probe_avx*.c)) \
              $(if $(filter aarch64,$(ARCH)),,src/base/probe_neon.c)
@@ -68,7 +68,7 @@ FUZZ_SRC := $(wildcard fuzz/fuzz_*.c)
 
 isa_flags = $(if $(findstring kernels/avx2,$(1)),-O3 -mavx2 -mfma -mf16c)\
  $(if $(findstring kernels/avx512,$(1)),-O3 -mavx512f -mavx512bw -mavx512dq -mavx512vl\
- -mavx512vnni -mavx2 -mfma -mf16c)\
+ -mavx512vnni -mavx2 -mfma -mf16c)$(if $(findstring gfni,$(1)), -mavx512vbmi -mgfni)\
  $(if $(findstring kernels/neon,$(1)),-O3 -march=armv8.2-a+dotprod)\
  $(if $(findstring base/probe_,$(1)),$(probe_flags))
 probe_flags = $(if $(findstring generic,$(1)),-O3)\
@@ -140,6 +140,8 @@ COV := -O0 -g --coverage
 FUZZ := $(SANITIZE) -fsanitize=fuzzer-no-link -Werror
 FUZZ_ISA := -O1 -Werror
 NEON := -ffunction-sections -Werror
+# The same code as avx512.c, which has sanitizers.
+$(BUILD)/asan/kernels/avx512_gfni.o: ASAN := -O1 -Werror
 $(eval $(call flavour,$(BUILD),$(CC),WERROR,WERROR))
 $(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN))
 $(eval $(call flavour,$(BUILD)/tsan,$(CC),TSAN,TSAN_ISA))

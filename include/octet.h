@@ -118,7 +118,7 @@ struct octet_model_options {
 struct octet_model_info {
     const char *name; // general.name, "" if absent
     const char *arch; // "llama", "phi2"
-    const char *isa;  // kernels in use: "scalar", "avx2", "avx512", "neon"
+    const char *isa;  // kernels in use: "scalar", "avx2", "avx512", "avx512-gfni", "neon"
     const char *type; // of most of the weights: "Q4_K"; "" without tensors
     int32_t n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ff;
     int32_t n_experts, n_experts_used; // 0: dense

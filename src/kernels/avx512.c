@@ -5,6 +5,11 @@
 #include "kernels/kv_expand.h"
 #include "kernels/kv_fetch.h"
 
+#ifndef KERNELS_NAME // avx512_gfni.c has the same code
+#define KERNELS kernels_avx512
+#define KERNELS_NAME "avx512"
+#endif
+
 /* ---- Sums and functions ---------------------------------------------------------------------- */
 
 INLINE __m512 exp_lanes(__m512 x) {
@@ -283,8 +288,8 @@ static void attend(const struct attend *a, const void *k_t, const void *v, bool 
         attend_all(a, k_t, v, false, lo, hi);
 }
 
-const struct kernels kernels_avx512 = {
-    .name = "avx512",
+const struct kernels KERNELS = {
+    .name = KERNELS_NAME,
     .quantize = quantize,
     .prepare = prepare,
     .matmul = matmul,

@@ -116,6 +116,19 @@ INLINE void prefetch_token(const int8_t *q, size_t n_bytes) {
         _mm_prefetch((const void *)(q + ahead + i), _MM_HINT_T0);
 }
 
+/* For block I of N that begin at FIRST and meet, one after the other, 256 activations each. */
+INLINE void prefetch_block(const struct token *t, const uint8_t *first, size_t block_bytes,
+                           size_t i, size_t n, const int8_t *q) {
+    // A jump, for without one a compiler gathers the prefetches of all blocks in one place, which
+    // costs a tenth of what memory gives.
+    if (__builtin_expect(t->ahead < AHEAD_OUTER, 1)) {
+        prefetch_from(first + i * block_bytes + t->ahead, block_bytes);
+        prefetch_token(q, 256);
+    } else {
+        prefetch_outer(first, t->ahead, n * block_bytes, i, n);
+    }
+}
+
 INLINE __m512i in_lanes(__m128i a, __m128i b, __m128i c, __m128i d) {
     __m512i v = _mm512_inserti32x4(_mm512_castsi128_si512(a), b, 1);
     return _mm512_inserti32x4(_mm512_inserti32x4(v, c, 2), d, 3);

@@ -62,6 +62,25 @@ INLINE __m512i twice(const uint8_t *p) {
     return _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)p));
 }
 
+/* N bits of each byte, from bit LOW on in the first 32 bytes and from HIGH on in the others, moved
+ * to bit TO, which is above both or below both; the other bits 0. */
+INLINE __m512i move_bits(__m512i v, int low, int high, int to, int n) {
+#ifdef __GFNI__
+    uint64_t m[2] = {0}; // matrices, of which byte 7 - i has the bits that bit i is the parity of
+    for (int i = 0; i < n; i++) {
+        m[0] |= (uint64_t)1 << (8 * (7 - to - i) + low + i);
+        m[1] |= (uint64_t)1 << (8 * (7 - to - i) + high + i);
+    }
+    __m512i both = _mm512_inserti64x4(_mm512_set1_epi64((long long)m[0]),
+                                      _mm256_set1_epi64x((long long)m[1]), 1);
+    return _mm512_gf2p8affine_epi64_epi8(v, both, 0);
+#else
+    v = to > low || to > high ? _mm512_sllv_epi16(v, in_halves(to - low, to - high))
+                              : _mm512_srlv_epi16(v, in_halves(low - to, high - to));
+    return _mm512_and_si512(v, _mm512_set1_epi8((char)(((1 << n) - 1) << to)));
+#endif
+}
+
 /* ---- Blocks of 256: planes ------------------------------------------------------------------- */
 
 /* Adds 1 << SHIFT where bit 2j (first half) or 2j + 1 (second half) of PLANES is set. */
@@ -146,17 +165,15 @@ INLINE void load_q5_k(const void *block, struct chunk *out) {
 
 INLINE void load_q6_k(const void *block, struct chunk *out) {
     const struct block_q6_k *b = block;
-    const __m512i low = _mm512_set1_epi8(0x0f), high = _mm512_set1_epi8(0x30);
+    const __m512i low = _mm512_set1_epi8(0x0f);
     out->scale = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)b->scales));
     out->d = half_at(b->d);
     for (int half = 0; half < 2; half++) {
         __m512i ql = _mm512_loadu_si512(b->ql + 64 * half), qh = twice(b->qh + 32 * half);
-        __m512i qh01 = _mm512_sllv_epi16(qh, in_halves(4, 2));
-        __m512i qh23 = _mm512_srlv_epi16(qh, in_halves(0, 2));
-        out->code[2 * half] =
-            _mm512_or_si512(_mm512_and_si512(ql, low), _mm512_and_si512(qh01, high));
-        out->code[2 * half + 1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(ql, 4), low),
-                                                  _mm512_and_si512(qh23, high));
+        __m512i first = _mm512_and_si512(ql, low);
+        __m512i second = _mm512_and_si512(_mm512_srli_epi16(ql, 4), low);
+        out->code[2 * half] = _mm512_or_si512(first, move_bits(qh, 0, 2, 4, 2));
+        out->code[2 * half + 1] = _mm512_or_si512(second, move_bits(qh, 4, 6, 4, 2));
     }
 }
 
@@ -170,10 +187,16 @@ INLINE __m512i split_nibbles(__m256i bytes) {
     return _mm512_and_si512(lanes, _mm512_set1_epi8(15));
 }
 
-INLINE __m512i look_up(const int8_t codebook[16], int bias, __m512i index) {
-    __m128i table =
+/* What the lower four bits of each byte stand for. */
+INLINE __m512i look_up(const int8_t codebook[16], int bias, __m512i v) {
+    __m128i codes =
         _mm_add_epi8(_mm_loadu_si128((const void *)codebook), _mm_set1_epi8((char)bias));
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
+    __m512i table = _mm512_broadcast_i32x4(codes);
+#ifdef __AVX512VBMI__
+    return _mm512_permutexvar_epi8(v, table); // looks at six bits
+#else
+    return _mm512_shuffle_epi8(table, _mm512_and_si512(v, _mm512_set1_epi8(15)));
+#endif
 }
 
 /* Nibbles of X, lowest first, to bytes; pairs of bits of X to bytes. */

@@ -199,11 +199,22 @@ INLINE __m512i lanes_of_four(struct four p, size_t offset) {
     return load_lanes(p.block + offset, p.step, p.n);
 }
 
-/* Nibbles of the 16 bytes at OFFSET of each. */
+/* The 16 bytes at OFFSET of each, which are its last ones. */
+INLINE __m512i bytes_of_four(struct four p, size_t offset) {
+    return p.last_16 ? *p.last_16 : lanes_of_four(p, offset);
+}
+
 INLINE void nibbles_of_four(struct four p, size_t offset, __m512i *first, __m512i *second) {
-    __m512i v = p.last_16 ? *p.last_16 : lanes_of_four(p, offset);
+    __m512i v = bytes_of_four(p, offset);
     *first = _mm512_and_si512(v, _mm512_set1_epi8(15));
-    *second = _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+    *second = move_bits(v, 4, 4, 0, 4);
+}
+
+INLINE void look_up_four(struct four p, size_t offset, const int8_t codebook[16], int bias,
+                         __m512i *first, __m512i *second) {
+    __m512i v = bytes_of_four(p, offset);
+    *first = look_up(codebook, bias, v);
+    *second = look_up(codebook, bias, _mm512_srli_epi16(v, 4));
 }
 
 /* Adds 16 where the word at OFFSET of a block has a bit set for the element. */
@@ -244,15 +255,11 @@ INLINE void halves_q8_0(struct four p, __m512i *first, __m512i *second) {
 }
 
 INLINE void halves_iq4_nl(struct four p, __m512i *first, __m512i *second) {
-    nibbles_of_four(p, 2, first, second);
-    *first = look_up(quant_iq4_codebook, 128, *first);
-    *second = look_up(quant_iq4_codebook, 128, *second);
+    look_up_four(p, 2, quant_iq4_codebook, 128, first, second);
 }
 
 INLINE void halves_mxfp4(struct four p, __m512i *first, __m512i *second) {
-    nibbles_of_four(p, 1, first, second);
-    *first = look_up(quant_mxfp4_codebook, 16, *first);
-    *second = look_up(quant_mxfp4_codebook, 16, *second);
+    look_up_four(p, 1, quant_mxfp4_codebook, 16, first, second);
 }
 
 static const struct halves_format

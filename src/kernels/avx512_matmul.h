@@ -579,7 +579,7 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
     struct token t = {.q = q, .bsum = bsum, .d = a->d + i * n_blocks, .ahead = bytes_ahead(a)};
     if (f->quads) {
         const size_t n_rows = rows_at_once(f, n_blocks);
-        const uint8_t *order = order_of_codes(f->quads);
+        const uint8_t *order = merges(f->quads) ? order_pairs : f->quads->order;
         int8_t *ordered = take(scratch, n_rows * k);
         int16_t *sums = take(scratch, n_rows * k / QUANT_GROUP * sizeof *sums);
         for (size_t r = 0; r < n_rows; r++) prepare_q(q, k, order, ordered + r * k);

@@ -21,7 +21,7 @@ typedef void load_quad_fn(const uint8_t *block, size_t step, size_t n, struct qu
 enum layout {
     IN_ORDER,  // that of the format
     IN_PAIRS,  // where 32 share a sub-scale, halves of groups in the same lanes of two registers
-    FOR_MERGE, // the same, and those of the other two registers have a factor, see merge_dots
+    FOR_MERGE, // the same, and those of the last two registers have a factor
 };
 typedef void load_codes_fn(const uint8_t *block, enum layout layout, __m512i code[4]);
 
@@ -35,8 +35,10 @@ struct quad_format {
     int shift;       // log2 of the bias of codes, or with mins, of what dots are multiplied by
     bool has_min;    // scales and mins are unsigned, codes have no bias; or scales are signed
     bool short_dots; // a dot product of half a group, without its bias, fits int16
-    int merge_shift; // log2 of the factor of codes FOR_MERGE
+    int merge_shift; // log2 of the factor of codes FOR_MERGE, 0: they are IN_PAIRS
 };
+
+INLINE bool merges(const struct quad_format *f) { return f->group == 32 && f->merge_shift; }
 
 /* The order of codes in pairs, where there are any. */
 static const uint8_t *order_of_codes(const struct quad_format *f) {
@@ -101,21 +103,27 @@ INLINE __m128i sum_groups(const struct quad_format *f, const __m512i factor[2],
 INLINE __m512i scales_of_dots(const struct quad_format *f, const __m512i scales[2], int i, int p) {
     short w[32];
     for (int n = 0; n < 32; n++) {
-        int lane = n / 8, of_group = f->group == 32 ? 2 * lane + n % 2 : lane + n % 8 / 4 * 4;
-        w[n] = (short)(8 * i + of_group);
+        int lane = n / 8, second = n % 8 / 4;
+        if (merges(f))
+            w[n] = (short)(8 * i + 2 * lane + n % 2);
+        else if (f->group == 32)
+            w[n] = (short)(8 * i + 4 * p + lane / 2 * 2 + second);
+        else
+            w[n] = (short)(8 * i + lane + 4 * second);
     }
-    return _mm512_permutexvar_epi16(_mm512_loadu_si512(w), scales[p]);
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(w), scales[f->group == 32 ? 0 : p]);
 }
 
 /* Sums over fours of two registers each, of codes that are at most 31: those of the first two
- * registers, and the other ones on top of them. Merging takes one instruction from where
- * permutations queue, and makes up for the factor of the latter, which saves more of them. */
+ * registers, and the other ones behind them, in each lane. Where the latter have a factor, they are
+ * on top of them instead, which makes up for it and saves more than it takes. */
 INLINE __m512i merge_dots(const struct quad_format *f, const __m512i code[4], const int8_t *q) {
     __m512i dot[2] = {0};
     UNROLL
     for (size_t j = 0; j < 4; j++)
         dot[j / 2] =
             _mm512_dpbusd_epi32(dot[j / 2], code[j], _mm512_loadu_si512(q + j * ZMM_BYTES));
+    if (!f->merge_shift) return _mm512_packs_epi32(dot[0], dot[1]);
     __m512i on_top = _mm512_slli_epi32(dot[1], (unsigned)(16 - f->merge_shift));
     return _mm512_or_si512(on_top, _mm512_and_si512(dot[0], _mm512_set1_epi32(0xffff)));
 }
@@ -124,19 +132,11 @@ INLINE __m512i merge_dots(const struct quad_format *f, const __m512i code[4], co
 INLINE __m512i dot_block(const struct quad_format *f, const uint8_t *block, size_t i, size_t n,
                          const __m512i scales[2], const struct token *t, const int8_t *q) {
     __m512i code[4];
-    const uint8_t *first = block;
-    block += i * f->block_bytes;
     q += i * 256;
-    // A jump, for without one a compiler gathers the prefetches of all blocks in one place, which
-    // costs a tenth of what memory gives.
-    if (__builtin_expect(t->ahead < AHEAD_OUTER, 1)) {
-        prefetch_from(block + t->ahead, f->block_bytes);
-        prefetch_token(q, 256);
-    } else {
-        prefetch_outer(first, t->ahead, n * f->block_bytes, i, n);
-    }
-    f->load_codes(block, FOR_MERGE, code);
-    if (f->group == 32)
+    prefetch_block(t, block, f->block_bytes, i, n, q);
+    block += i * f->block_bytes;
+    f->load_codes(block, f->group == 32 && !merges(f) ? IN_ORDER : FOR_MERGE, code);
+    if (merges(f))
         return _mm512_madd_epi16(merge_dots(f, code, q), scales_of_dots(f, scales, (int)i, 0));
     __m512i sum = _mm512_setzero_si512();
     UNROLL
@@ -159,11 +159,16 @@ INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, 
     __m512i isum[4] = {0}, scales[2], mins[2];
     f->load_quad(block, f->block_bytes, n, &quad);
     split_scales(f, quad.scale, scales);
-    isum[0] = dot_block(f, block, 0, n, scales, t, q);
-    if (n > 1) isum[1] = dot_block(f, block, 1, n, scales, t, q);
-    if (n > 2) isum[2] = dot_block(f, block, 2, n, scales, t, q);
-    if (n > 3) isum[3] = dot_block(f, block, 3, n, scales, t, q);
+    const bool uneven = f->group == 16 && f->merge_shift; // only some codes have a factor
+    const __m512i missing = _mm512_set1_epi16((short)f->merge_shift);
+    const __m512i evened[2] = {uneven ? _mm512_sllv_epi16(scales[0], missing) : scales[0],
+                               scales[1]};
+    isum[0] = dot_block(f, block, 0, n, evened, t, q);
+    if (n > 1) isum[1] = dot_block(f, block, 1, n, evened, t, q);
+    if (n > 2) isum[2] = dot_block(f, block, 2, n, evened, t, q);
+    if (n > 3) isum[3] = dot_block(f, block, 3, n, evened, t, q);
     __m128i isums = sum_rows_512(isum);
+    if (uneven) isums = _mm_srai_epi32(isums, f->merge_shift);
     if (f->has_min) split_mins(f, &quad, mins);
     __m128i gsums = sum_groups(f, f->has_min ? mins : scales, bsum);
     if (!f->has_min)
@@ -263,24 +268,11 @@ INLINE void codes_q5_k(const uint8_t *block, enum layout layout, __m512i code[4]
         return;
     }
     nibbles_in_order(b->qs, code);
-    // Bits of groups (0, 2), (1, 3), (4, 6), (5, 7) of 32, moved to bit 4.
-    const __m512i fifth = _mm512_set1_epi8(16);
     __m512i h = twice(b->qh);
-    __m512i moved[4] = {
-        _mm512_sllv_epi16(h, in_halves(4, 2)), _mm512_sllv_epi16(h, in_halves(3, 1)),
-        _mm512_srlv_epi16(h, in_halves(0, 2)), _mm512_srlv_epi16(h, in_halves(1, 3))};
-    UNROLL
-    for (size_t j = 0; j < 4; j++)
-        code[j] = _mm512_or_si512(code[j], _mm512_and_si512(moved[j], fifth));
-}
-
-INLINE void planes_in_order(const uint8_t *qs, __m512i code[4]) {
-    const __m512i low = _mm512_set1_epi8(3);
-    __m512i v = load_once(qs);
-    code[0] = _mm512_and_si512(v, low);
-    code[1] = _mm512_and_si512(_mm512_srli_epi16(v, 2), low);
-    code[2] = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
-    code[3] = _mm512_and_si512(_mm512_srli_epi16(v, 6), low);
+    code[0] = _mm512_or_si512(code[0], move_bits(h, 0, 2, 4, 1));
+    code[1] = _mm512_or_si512(code[1], move_bits(h, 1, 3, 4, 1));
+    code[2] = _mm512_or_si512(code[2], move_bits(h, 4, 6, 4, 1));
+    code[3] = _mm512_or_si512(code[3], move_bits(h, 5, 7, 4, 1));
 }
 
 INLINE void load_quad_q2_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
@@ -315,18 +307,27 @@ INLINE void load_quad_q3_k(const uint8_t *block, size_t step, size_t n, struct q
     out->scale = _mm512_sub_epi8(_mm512_or_si512(low, high), _mm512_set1_epi8(32));
 }
 
+/* Two bits of V and one of H, both from bit SHIFT on. */
+INLINE __m512i three_bits(__m512i v, __m512i h, int shift) {
+    return _mm512_or_si512(_mm512_and_si512(v, _mm512_set1_epi8((char)(3 << shift))),
+                           _mm512_and_si512(h, _mm512_set1_epi8((char)(4 << shift))));
+}
+
 INLINE void codes_q3_k(const uint8_t *block, enum layout layout, __m512i code[4]) {
-    (void)layout; // there is one
     const struct block_q3_k *b = (const struct block_q3_k *)block;
-    planes_in_order(b->qs, code);
-    // Bits (0, 4), (1, 5), (2, 6), (3, 7), moved to bit 2.
-    const __m512i third = _mm512_set1_epi8(4);
-    __m512i h = twice(b->hmask), upper = _mm512_srlv_epi16(h, in_halves(0, 4));
-    __m512i moved[4] = {_mm512_slli_epi16(upper, 2), _mm512_slli_epi16(upper, 1), upper,
-                        _mm512_srli_epi16(upper, 1)};
-    UNROLL
-    for (size_t j = 0; j < 4; j++)
-        code[j] = _mm512_or_si512(code[j], _mm512_and_si512(moved[j], third));
+    __m512i v = load_once(b->qs), h = twice(b->hmask);
+    h = _mm512_srlv_epi16(h, in_halves(0, 4)); // bits 0-3 are those of registers 0-3
+    __m512i h1 = _mm512_slli_epi16(h, 1), h2 = _mm512_slli_epi16(h, 2);
+    __m512i v2 = _mm512_srli_epi16(v, 2), v4 = _mm512_srli_epi16(v, 4);
+    code[0] = three_bits(v, h2, 0);
+    code[1] = three_bits(v2, h1, 0);
+    if (layout == FOR_MERGE) { // two bits higher, which saves moving them
+        code[2] = three_bits(v2, h2, 2);
+        code[3] = three_bits(v4, h1, 2);
+    } else {
+        code[2] = three_bits(v4, h, 0);
+        code[3] = three_bits(_mm512_srli_epi16(v, 6), _mm512_srli_epi16(h, 1), 0);
+    }
 }
 
 INLINE void load_quad_q6_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
@@ -363,7 +364,7 @@ static const struct quad_format quads_q3_k = {
     .shift = 2,
     .has_min = false,
     .short_dots = true,
-    .merge_shift = 0,
+    .merge_shift = 2,
 };
 static const struct quad_format quads_q4_k = {
     .load_quad = load_quad_q4_k,
@@ -430,10 +431,14 @@ static void direct_iq4_xs(const uint8_t *row, size_t n_blocks, const struct toke
             const uint8_t *p = block + at * step;
             const int8_t *q = t->q + (b + at) * 256;
             __m512i code[4];
-            prefetch(t, p, step);
-            nibbles_in_order(((const struct block_iq4_xs *)p)->qs, code);
+            prefetch_block(t, block, step, i, 4, q);
             UNROLL
-            for (size_t j = 0; j < 4; j++) code[j] = look_up(quant_iq4_codebook, 128, code[j]);
+            for (size_t j = 0; j < 4; j += 2) {
+                const uint8_t *qs = ((const struct block_iq4_xs *)p)->qs;
+                __m512i v = load_once(qs + j / 2 * ZMM_BYTES);
+                code[j] = look_up(quant_iq4_codebook, 128, v);
+                code[j + 1] = look_up(quant_iq4_codebook, 128, _mm512_srli_epi16(v, 4));
+            }
             dot[0][i] = dot_halves(code[0], code[1], q);
             dot[1][i] = dot_halves(code[2], code[3], q + 128);
         }

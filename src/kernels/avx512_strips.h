@@ -215,8 +215,8 @@ static void build_iq4_xs(const uint8_t *const block[STRIP], struct strip_256 *ou
         for (size_t i = 0; i < 16; i++)
             for (size_t nibble = 0; nibble < 2; nibble++) {
                 size_t group = 8 * half + 2 * (i / 4) + nibble;
-                __m512i index = bits_of_bytes(t[i], 4 * nibble, 4);
-                store_code(out, 4 * group + i % 4, look_up(quant_iq4_codebook, 128, index));
+                __m512i v = nibble ? _mm512_srli_epi16(t[i], 4) : t[i];
+                store_code(out, 4 * group + i % 4, look_up(quant_iq4_codebook, 128, v));
             }
     }
 }

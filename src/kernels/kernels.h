@@ -134,8 +134,9 @@ float kernel_exp(float x);
 
 extern const struct kernels kernels_scalar;
 #if defined(__x86_64__)
-extern const struct kernels kernels_avx2;   // AVX2, FMA, F16C
-extern const struct kernels kernels_avx512; // F, BW, DQ, VL, VNNI
+extern const struct kernels kernels_avx2;        // AVX2, FMA, F16C
+extern const struct kernels kernels_avx512;      // F, BW, DQ, VL, VNNI
+extern const struct kernels kernels_avx512_gfni; // VBMI and GFNI, too
 #endif
 #if defined(__aarch64__)
 extern const struct kernels kernels_neon; // with dot product
