@@ -25,7 +25,8 @@ enum {
 struct token {
     const int8_t *q;     // (k) in the order of the format's codes
     const int16_t *bsum; // of groups of 16 or 32, see prepare_bsum
-    const int32_t *sum;  // (k / 32) of groups of 32, times the bias of codes that have one
+    const int32_t *sum;  // (k / 32) of groups of 32, times the bias of codes that have one; where
+                         // sums are packed, as these are, with zeros in place of d
     const float *d;      // (n_blocks)
     size_t ahead;        // bytes from what is read of a row to what is fetched
 };
@@ -33,8 +34,8 @@ struct token {
 /* Of each block of a row, what the product is summed up from: with the d of the token's block,
  * dot * (d * d_token), and where the type has mins, minus extra * (m * d_token).
  *
- * Sums of formats that are `packed` are all in DOT: for every 16 blocks a register of 16 dots as
- * int16 and 16 d as f16, which takes half the space in the first-level cache. */
+ * Sums of formats that are `packed` are all in DOT: a word has the d of a block as f16 and above it
+ * the dot as int16, which takes half the space in the first-level cache. */
 struct sums {
     int32_t *dot, *extra; // (n_blocks, rounded up to 16)
     float *d, *m;         // the same; they are those of any token
@@ -232,6 +233,13 @@ static void prepare_halves(const int8_t *q, size_t k, int8_t *out) {
         memcpy(to, q + i, 16);
         memcpy(to + ZMM_BYTES, q + i + 16, 16);
     }
+}
+
+/* Where those of A token's groups are what packed dots have too much. */
+static void prepare_packed_sum(const int16_t *bsum, size_t k, int bias, int16_t *out) {
+    memset(out, 0, (k + 511) / 512 * ZMM_BYTES);
+    for (size_t i = 0; i < k / 32; i++)
+        out[2 * i + 1] = (int16_t)(bias * (bsum[2 * i] + bsum[2 * i + 1]));
 }
 
 /* For each group of 32 FACTOR times its sum. SWAPPED: with blocks of 8 groups, four blocks at a

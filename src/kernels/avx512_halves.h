@@ -21,6 +21,7 @@ struct halves_format {
     size_t block_bytes;
     bool has_min; // an f16 m follows d
     bool e8;      // d is a power of two in one byte
+    bool nibbles; // codes are at most 15
     bool packed;  // dots fit int16, and there are no mins
 };
 
@@ -126,21 +127,46 @@ INLINE __m512i last_16_of_four(const __m512i v[OF_SIXTEEN], size_t step, size_t 
     return _mm512_permutex2var_epi16(v[g], _mm512_loadu_si512(w), v[g + 1]);
 }
 
-/* The f16 at OFFSET of each. */
-INLINE __m256i halves_of_sixteen(const __m512i v[OF_SIXTEEN], size_t step, size_t offset) {
+/* The f16 at OFFSET of each, EVERY words apart. */
+INLINE __m512i halves_of_sixteen(const __m512i v[OF_SIXTEEN], size_t step, size_t offset,
+                                 size_t every) {
     short w[3][32] = {0}; // for v[0] and v[1], v[2] and v[3], v[4]
     __mmask32 second = 0, last = 0;
     for (size_t i = 0; i < 16; i++) {
         size_t at = (i * step + offset) / 2;
-        w[at / 64][i] = (short)(at % 64);
-        if (at >= 64) second |= (__mmask32)1 << i;
-        if (at >= 128) last |= (__mmask32)1 << i;
+        w[at / 64][i * every] = (short)(at % 64);
+        if (at >= 64) second |= (__mmask32)1 << i * every;
+        if (at >= 128) last |= (__mmask32)1 << i * every;
     }
     __m512i a = _mm512_permutex2var_epi16(v[0], _mm512_loadu_si512(w[0]), v[1]);
     __m512i b = _mm512_permutex2var_epi16(v[2], _mm512_loadu_si512(w[1]), v[3]);
     a = _mm512_mask_mov_epi16(a, second, b);
-    a = _mm512_mask_permutexvar_epi16(a, last, _mm512_loadu_si512(w[2]), v[4]);
-    return _mm512_castsi512_si256(a);
+    return _mm512_mask_permutexvar_epi16(a, last, _mm512_loadu_si512(w[2]), v[4]);
+}
+
+/* The f16 at OFFSET of N <= 16 blocks. V: 16 of them, if WHOLE. */
+INLINE __m512 scales_of_blocks(const uint8_t *block, size_t step, size_t n, bool whole,
+                               const __m512i v[OF_SIXTEEN], size_t offset) {
+    if (!whole) return _mm512_cvtph_ps(halves_of_blocks(block, step, n, offset));
+    return _mm512_cvtph_ps(_mm512_castsi512_si256(halves_of_sixteen(v, step, offset, 1)));
+}
+
+/* The sums of 16 blocks: block 4 i + l is lane l of DOT[i], element i of lane l of the result. */
+INLINE __m512i sum_halves(const struct halves_format *f, const __m512i dot[4]) {
+    if (!f->nibbles) return sum_in_lanes(dot[0], dot[1], dot[2], dot[3]);
+    // As long as no more than 16 elements are in a sum, it fits int16.
+    const __m512i one = _mm512_set1_epi16(1);
+    __m512i two = _mm512_madd_epi16(_mm512_packs_epi32(dot[0], dot[1]), one);
+    __m512i other = _mm512_madd_epi16(_mm512_packs_epi32(dot[2], dot[3]), one);
+    return _mm512_madd_epi16(_mm512_packs_epi32(two, other), one);
+}
+
+/* 16 dots as sum_halves gives them, each above the even word of D. */
+INLINE __m512i pack_sums(__m512i dots, __m512i d, const int32_t *sum) {
+    short w[32] = {0};
+    for (size_t i = 0; i < 16; i++) w[2 * i + 1] = (short)(8 * (i % 4) + 2 * (i / 4));
+    dots = _mm512_mask_permutexvar_epi16(d, 0xaaaaaaaa, _mm512_loadu_si512(w), dots);
+    return _mm512_sub_epi16(dots, _mm512_loadu_si512(sum));
 }
 
 /* Blocks B .. B + N - 1, N <= 16. */
@@ -163,27 +189,25 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
         f->load(p, &first, &second);
         dot[i] = dot_halves(first, second, t->q + (b + 4 * i) * 32);
     }
-    __m512i dots = sum_in_lanes(dot[0], dot[1], dot[2], dot[3]); // lane l, element i: 4 i + l
+    __m512i dots = sum_halves(f, dot);
+    if (f->packed) {
+        __m512i d = whole ? halves_of_sixteen(v, f->block_bytes, 0, 2)
+                          : _mm512_cvtepu16_epi32(halves_of_blocks(block, f->block_bytes, n, 0));
+        _mm512_storeu_si512(out->dot + b, pack_sums(dots, d, t->sum + b));
+        return;
+    }
     const __m512i in_order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     dots = _mm512_permutexvar_epi32(in_order, dots);
     if (!f->has_min)
         dots = _mm512_sub_epi32(dots, _mm512_maskz_loadu_epi32(first_lanes(n), t->sum + b));
-    __m256i d = whole ? halves_of_sixteen(v, f->block_bytes, 0)
-                      : halves_of_blocks(block, f->block_bytes, n, 0);
-    if (f->packed) {
-        dots = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(dots));
-        _mm512_storeu_si512(out->dot + b, _mm512_inserti64x4(dots, d, 1));
-        return;
-    }
     _mm512_storeu_si512(out->dot + b, dots);
-    _mm512_storeu_ps(out->d + b,
-                     f->e8 ? powers_of_blocks(block, f->block_bytes, n) : _mm512_cvtph_ps(d));
+    _mm512_storeu_ps(out->d + b, f->e8 ? powers_of_blocks(block, f->block_bytes, n)
+                                       : scales_of_blocks(block, f->block_bytes, n, whole, v, 0));
     if (!f->has_min) return;
-    __m256i m = whole ? halves_of_sixteen(v, f->block_bytes, 2)
-                      : halves_of_blocks(block, f->block_bytes, n, 2);
+    __m512 m = scales_of_blocks(block, f->block_bytes, n, whole, v, 2);
     // What is to be subtracted, as K-quants have it.
-    _mm512_storeu_ps(out->m + b, _mm512_xor_ps(_mm512_cvtph_ps(m), _mm512_set1_ps(-0.0f)));
+    _mm512_storeu_ps(out->m + b, _mm512_xor_ps(m, _mm512_set1_ps(-0.0f)));
 }
 
 INLINE void direct_halves(const struct halves_format *f, const uint8_t *row, size_t n_blocks,
@@ -263,12 +287,18 @@ INLINE void halves_mxfp4(struct four p, __m512i *first, __m512i *second) {
 }
 
 static const struct halves_format
-    blocks_q4_0 = {halves_q4_0, sizeof(struct block_q4_0), false, false, true},
-    blocks_q4_1 = {halves_q4_1, sizeof(struct block_q4_1), true, false, false},
-    blocks_q5_0 = {halves_q5_0, sizeof(struct block_q5_0), false, false, false},
-    blocks_q5_1 = {halves_q5_1, sizeof(struct block_q5_1), true, false, false},
-    blocks_q8_0 = {halves_q8_0, sizeof(struct block_q8_0), false, false, false},
-    blocks_iq4_nl = {halves_iq4_nl, sizeof(struct block_iq4_nl), false, false, false},
-    blocks_mxfp4 = {halves_mxfp4, sizeof(struct block_mxfp4), false, true, false};
+    blocks_q4_0 = {.load = halves_q4_0,
+                   .block_bytes = sizeof(struct block_q4_0),
+                   .nibbles = true,
+                   .packed = true},
+    blocks_q4_1 = {.load = halves_q4_1,
+                   .block_bytes = sizeof(struct block_q4_1),
+                   .has_min = true,
+                   .nibbles = true},
+    blocks_q5_0 = {.load = halves_q5_0, .block_bytes = sizeof(struct block_q5_0)},
+    blocks_q5_1 = {.load = halves_q5_1, .block_bytes = sizeof(struct block_q5_1), .has_min = true},
+    blocks_q8_0 = {.load = halves_q8_0, .block_bytes = sizeof(struct block_q8_0)},
+    blocks_iq4_nl = {.load = halves_iq4_nl, .block_bytes = sizeof(struct block_iq4_nl)},
+    blocks_mxfp4 = {.load = halves_mxfp4, .block_bytes = sizeof(struct block_mxfp4), .e8 = true};
 
 #endif

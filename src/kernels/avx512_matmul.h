@@ -591,7 +591,10 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
         int8_t *halves = take(scratch, padded);
         int32_t *sum = take(scratch, padded / 32 * sizeof *sum);
         prepare_halves(q, k, halves);
-        prepare_sum(bsum, k, f->bias ? f->bias : 1, !f->load_pair, sum);
+        if (f->halves && f->halves->packed)
+            prepare_packed_sum(bsum, k, f->bias, (int16_t *)(void *)sum);
+        else
+            prepare_sum(bsum, k, f->bias ? f->bias : 1, !f->load_pair, sum);
         t.q = halves;
         t.sum = sum;
     }

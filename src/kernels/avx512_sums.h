@@ -95,53 +95,60 @@ INLINE __m256 sum_quad(const struct group_sums *s, const float *da, size_t b, si
 
 /* ---- Packed sums ----------------------------------------------------------------------------- */
 
-/* Of GROUP rows, 16 blocks: register j has the dots of blocks j and 8 + j, then their d. */
-INLINE void packed_of_rows(const int32_t *sums, size_t stride, __m512i out[8]) {
-    __m512i row[8], two[8], four[4];
+INLINE __m512 second_of_pairs(__m512 v) {
+    return _mm512_castsi512_ps(_mm512_srli_epi64(_mm512_castps_si512(v), 32));
+}
+
+/* N floats, 1 or at least 2, again and again. */
+INLINE __m512 two_floats(const float *p, size_t n) {
+    if (n == 1) return _mm512_set1_ps(*p);
+    double two;
+    memcpy(&two, p, sizeof two);
+    return _mm512_castpd_ps(_mm512_set1_pd(two));
+}
+
+/* Of GROUP rows, 16 blocks: register j has blocks 2 j and 2 j + 1 of row 0, then of row 1, ... */
+INLINE void pairs_of_rows(const int32_t *sums, size_t stride, __m512i out[8]) {
+    __m512i row[8];
     UNROLL
     for (size_t i = 0; i < 8; i++) row[i] = _mm512_loadu_si512(sums + i * stride);
     UNROLL
-    for (size_t i = 0; i < 4; i++) {
-        two[i] = _mm512_unpacklo_epi16(row[2 * i], row[2 * i + 1]);
-        two[4 + i] = _mm512_unpackhi_epi16(row[2 * i], row[2 * i + 1]);
-    }
-    UNROLL
-    for (size_t i = 0; i < 8; i += 4) {
-        four[0] = _mm512_unpacklo_epi32(two[i], two[i + 1]);
-        four[1] = _mm512_unpackhi_epi32(two[i], two[i + 1]);
-        four[2] = _mm512_unpacklo_epi32(two[i + 2], two[i + 3]);
-        four[3] = _mm512_unpackhi_epi32(two[i + 2], two[i + 3]);
-        out[i] = _mm512_unpacklo_epi64(four[0], four[2]);
-        out[i + 1] = _mm512_unpackhi_epi64(four[0], four[2]);
-        out[i + 2] = _mm512_unpacklo_epi64(four[1], four[3]);
-        out[i + 3] = _mm512_unpackhi_epi64(four[1], four[3]);
+    for (size_t j = 0; j < 2; j++) { // lane l of ROWS[i]: pair 2 l + j of rows 2 i and 2 i + 1
+        __m512i rows[4], four[4];
+        UNROLL
+        for (size_t i = 0; i < 4; i++)
+            rows[i] = j ? _mm512_unpackhi_epi64(row[2 * i], row[2 * i + 1])
+                        : _mm512_unpacklo_epi64(row[2 * i], row[2 * i + 1]);
+        UNROLL
+        for (size_t i = 0; i < 2; i++) {
+            four[i] = _mm512_shuffle_i32x4(rows[2 * i], rows[2 * i + 1], 0x88);
+            four[2 + i] = _mm512_shuffle_i32x4(rows[2 * i], rows[2 * i + 1], 0xdd);
+        }
+        out[j] = _mm512_shuffle_i32x4(four[0], four[1], 0x88);
+        out[2 + j] = _mm512_shuffle_i32x4(four[2], four[3], 0x88);
+        out[4 + j] = _mm512_shuffle_i32x4(four[0], four[1], 0xdd);
+        out[6 + j] = _mm512_shuffle_i32x4(four[2], four[3], 0xdd);
     }
 }
 
-/* N <= 16 blocks, whose tokens' scales are DA. */
-INLINE __m256 sum_packed(const int32_t *sums, size_t stride, __m512 da, size_t n, __m256 acc) {
-    const __m512i halves = _mm512_set_epi32(8, 8, 8, 8, 8, 8, 8, 8, 0, 0, 0, 0, 0, 0, 0, 0);
-    __m512i packed[8];
-    __m512 dot[8], d[8];
-    packed_of_rows(sums, stride, packed);
+/* N <= 16 blocks. */
+INLINE __m256 sum_packed(const int32_t *sums, size_t stride, const float *da, size_t n,
+                         __m256 acc) {
+    __m512i pair[8];
+    pairs_of_rows(sums, stride, pair);
+    // A lane of 64 bits for each row: the first of a pair counts, then the second takes its place.
+    __m512 wide = _mm512_castsi512_ps(_mm512_cvtepu32_epi64(_mm256_castps_si256(acc)));
     UNROLL
-    for (int i = 0; i < 8; i++) {
-        __m512i pick = _mm512_add_epi32(halves, _mm512_set1_epi32(i));
-        dot[i] = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm512_castsi512_si256(packed[i])));
-        d[i] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(packed[i], 1));
-        d[i] = _mm512_mul_ps(d[i], _mm512_permutexvar_ps(pick, da));
+    for (size_t i = 0; i < 8; i++) {
+        if (2 * i >= n) continue;
+        __m512 dots = _mm512_cvtepi32_ps(_mm512_srai_epi32(pair[i], 16));
+        __m512 d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(pair[i]));
+        __m512 scales = _mm512_mul_ps(d, two_floats(da + 2 * i, n - 2 * i));
+        wide = _mm512_fmadd_ps(dots, scales, wide);
+        if (2 * i + 1 < n)
+            wide = _mm512_fmadd_ps(second_of_pairs(dots), second_of_pairs(scales), wide);
     }
-    UNROLL
-    for (size_t i = 0; i < 8; i++)
-        if (i < n)
-            acc =
-                _mm256_fmadd_ps(_mm512_castps512_ps256(dot[i]), _mm512_castps512_ps256(d[i]), acc);
-    UNROLL
-    for (size_t i = 0; i < 8; i++)
-        if (i + 8 < n)
-            acc = _mm256_fmadd_ps(_mm512_extractf32x8_ps(dot[i], 1),
-                                  _mm512_extractf32x8_ps(d[i], 1), acc);
-    return acc;
+    return _mm256_castsi256_ps(_mm512_cvtepi64_epi32(_mm512_castps_si512(wide)));
 }
 
 /* ---- Summing --------------------------------------------------------------------------------- */
@@ -173,10 +180,8 @@ INLINE __m256 sum_sixteens(const struct summing *s, size_t end) {
     __m256 acc = s->acc;
     size_t b = s->n_done;
     for (; b + 16 <= end; b += 16)
-        acc = sum_packed(sums->first.dot + b, sums->stride, _mm512_loadu_ps(s->da + b), 16, acc);
-    if (b == end) return acc;
-    __m512 da = _mm512_maskz_loadu_ps(first_lanes(end - b), s->da + b);
-    return sum_packed(sums->first.dot + b, sums->stride, da, end - b, acc);
+        acc = sum_packed(sums->first.dot + b, sums->stride, s->da + b, 16, acc);
+    return b < end ? sum_packed(sums->first.dot + b, sums->stride, s->da + b, end - b, acc) : acc;
 }
 
 /* The same with constants. */
