@@ -220,13 +220,16 @@ INLINE void add_eight(const struct quad_format *f, const struct unpacked_rows *u
     __m512i isum[ROWS_OF_EIGHT] = {0}, gsum[ROWS_OF_EIGHT] = {0};
     if (next->out && !next->load) unpack_scales(next);
     if (f->has_min) add_mins(f, u, t->bsum + b * n_groups * EIGHT, gsum);
-    for (size_t r = 0, i = 0; r < ROWS_OF_EIGHT; r++) {
+    const size_t at_once = f->short_dots ? 2 : 1, n_turns = n_groups / ROWS_OF_EIGHT / at_once;
+    for (size_t r = 0; r < ROWS_OF_EIGHT; r++) {
         UNROLL
-        for (size_t end = i + n_groups / ROWS_OF_EIGHT; i < end; i += f->short_dots ? 2 : 1)
+        for (size_t j = 0; j < n_turns; j++) {
+            const size_t i = (r * n_turns + j) * at_once;
             if (f->short_dots)
                 add_two_groups(f, u, i, q, start, isum);
             else
                 add_group(f, u, i, q, start, isum);
+        }
         if (next->out) unpack_row(next, r);
     }
     UNROLL
