@@ -148,6 +148,8 @@ void probe_cpu_features(char *features, size_t cap) {
     if (__builtin_cpu_supports("avx512bw")) append_word(features, cap, "avx512bw");
     if (__builtin_cpu_supports("avx512vl")) append_word(features, cap, "avx512vl");
     if (__builtin_cpu_supports("avx512vnni")) append_word(features, cap, "avx512vnni");
+    if (__builtin_cpu_supports("avx512vbmi")) append_word(features, cap, "avx512vbmi");
+    if (__builtin_cpu_supports("gfni")) append_word(features, cap, "gfni");
 #elif defined(__aarch64__)
     static const struct {
         unsigned long bit; // of AT_HWCAP
