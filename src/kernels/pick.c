@@ -8,15 +8,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-/* Not every compiler's __builtin_cpu_supports knows these. */
+/* Not every compiler's __builtin_cpu_supports knows this one. */
 static bool has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-}
-
-static bool has_gfni(void) {
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_GFNI);
 }
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
@@ -36,7 +31,8 @@ static bool can_run(const struct kernels *k) {
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     if (k == &kernels_avx512_gfni)
-        return can_run(&kernels_avx512) && __builtin_cpu_supports("avx512vbmi") && has_gfni();
+        return can_run(&kernels_avx512) && __builtin_cpu_supports("avx512vbmi") &&
+               __builtin_cpu_supports("gfni");
 #elif defined(__aarch64__)
     if (k == &kernels_neon) return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #endif
