@@ -39,7 +39,10 @@ struct bench_test {
 /* Plain reads so far in a round, by the way they are done. */
 struct bench_reads {
     double bytes[PROBE_N_WAYS], seconds[PROBE_N_WAYS];
+    double beside[PROBE_N_WAYS]; // seconds of the steps of decoding they came after
     size_t n_passes;
+    double step_seconds; // of all steps of decoding
+    size_t n_steps;
 };
 
 struct bench {

@@ -76,9 +76,10 @@ static double read_files(struct bench *bench, size_t way, double *n_read) {
     return taken;
 }
 
-/* Goes on until N_PASSES of the round are done. It is the files' own memory that counts: other
- * memory of a virtual machine may be nearer or farther. */
-static void read_on(struct bench *bench, size_t n_passes) {
+/* Goes on until N_PASSES of the round are done, after a step of decoding that took BESIDE seconds.
+ * It is the files' own memory that counts: other memory of a virtual machine may be nearer or
+ * farther. */
+static void read_on(struct bench *bench, size_t n_passes, double beside) {
     struct bench_reads *const round = &bench->round;
     if (bench->reader == NULL) return;
     if (bench->peak_unread == 0) {
@@ -88,17 +89,28 @@ static void read_on(struct bench *bench, size_t n_passes) {
     for (; round->n_passes < n_passes; round->n_passes++) {
         const size_t way = round->n_passes % PROBE_N_WAYS;
         round->seconds[way] += read_files(bench, way, &round->bytes[way]);
+        round->beside[way] += beside;
     }
 }
 
-/* The ceilings of a round. Passes are averaged, as a run of a test is as long as all of them: the
- * best moment of several would be no speed that lasts. */
+/* What a way to read has come to in a round. Passes are averaged, as a run of a test is as long as
+ * all of them: the best moment of several would be no speed that lasts. And of nine averages of a
+ * few moments the highest would be the luckiest: so it counts how much faster than the steps next
+ * to them passes were, as memory was the same for both. */
+static double speed_of_way(const struct bench_reads *round, size_t way) {
+    if (round->seconds[way] <= 0) return 0;
+    const double speed = round->bytes[way] / round->seconds[way];
+    if (round->n_steps == 0) return speed;
+    const double n_passes = READ_PASSES / PROBE_N_WAYS;
+    return speed * round->beside[way] / n_passes * (double)round->n_steps / round->step_seconds;
+}
+
+/* The ceilings of a round. */
 static void end_round(struct bench *bench, size_t i_round) {
-    const struct bench_reads *const round = &bench->round;
-    read_on(bench, READ_PASSES);
+    read_on(bench, READ_PASSES, 0);
     for (size_t way = 0; bench->reader != NULL && way < PROBE_N_WAYS; way++) {
-        double *const speed = &bench->reads[way * (size_t)bench->args.n_runs + i_round];
-        *speed = round->seconds[way] > 0 ? round->bytes[way] / round->seconds[way] : 0;
+        double *const of_way = bench->reads + way * (size_t)bench->args.n_runs;
+        of_way[i_round] = speed_of_way(&bench->round, way);
     }
     bench->round = (struct bench_reads){0};
 }
@@ -113,8 +125,12 @@ static enum octet_status run_steps(struct bench *bench, const struct bench_test 
         const double start = probe_seconds();
         status = sync_to(bench, test->n_sequences, test->depth + i, err);
         if (seconds == NULL) continue;
-        *seconds += probe_seconds() - start;
-        if (test->kind == BENCH_DECODE) read_on(bench, READ_PASSES * (size_t)i / (size_t)steps);
+        const double taken = probe_seconds() - start;
+        *seconds += taken;
+        if (test->kind != BENCH_DECODE) continue;
+        bench->round.step_seconds += taken;
+        bench->round.n_steps++;
+        read_on(bench, READ_PASSES * (size_t)i / (size_t)steps, taken);
     }
     return status;
 }

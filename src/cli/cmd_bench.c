@@ -249,7 +249,7 @@ const struct command cmd_bench = {
              "tokens/s is the median of the runs, +/- their standard deviation. Every token needs "
              "weights and the cache of its sequence from memory (a batch shares the weights), and "
              "a multiply-add (2 operations) with each weight; shares say how near that comes to "
-             "plain reads of the model's own memory, measured between steps of decoding, and to "
+             "plain reads of the model's own memory, in turns with steps of decoding, and to "
              "integer dot products (floating point for float weights), measured before and after "
              "all. Decoding is limited by memory, prefill by arithmetic; for prefill, bytes are "
              "the weights once per chunk. With --draft-text the gain of --draft on a text is "
