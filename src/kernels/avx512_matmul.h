@@ -278,9 +278,9 @@ INLINE void clear(__m512i *v, size_t n) {
  * further. */
 INLINE void dot_words(const uint8_t *code, size_t step, size_t n_words, const int8_t *q,
                       size_t stride, struct shape_of_tile n, __m512i *dot) {
-    for (size_t i = 0; i < n_words; i += 4) // whole, the compiler would rather not unroll it
-        UNROLL
-    for (size_t j = i; j < i + 4; j++) {
+    const size_t at_once = n_words == 8 ? 8 : 4; // more the compiler would rather not unroll
+    for (size_t i = 0; i < n_words; i += at_once) UNROLL
+    for (size_t j = i; j < i + at_once; j++) {
         __m512i w[MAX_STRIPS];
         UNROLL
         for (size_t u = 0; u < n.n_strips; u++) w[u] = load_once(code + u * step + j * ZMM_BYTES);
