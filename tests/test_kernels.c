@@ -410,26 +410,35 @@ static void test_products_match(void **state) {
     }
 }
 
+static void check_whole(const struct quant_type *type, size_t n_rows, size_t n, size_t k) {
+    uint8_t *w = random_weights(type, n_rows, k, true);
+    struct act a = random_act(n, k, type->block_elems, false);
+    float *got = allocate(n * n_rows * sizeof *got), *want = allocate(n * n_rows * sizeof *want);
+    void *scratch = allocate(matmul_scratch_bytes(k));
+    kernels_multiply(&kernels_scalar, type, w, n_rows, &a, want, n_rows, scratch);
+    for (size_t i = 1; kernels_at(i); i++) {
+        kernels_multiply(kernels_at(i), type, w, n_rows, &a, got, n_rows, scratch);
+        assert_same(got, want, n * n_rows, kernels_at(i), type->name);
+    }
+    free(w);
+    free_act(&a);
+    free(got);
+    free(want);
+    free(scratch);
+}
+
 /* Rows as long as those of a feed-forward layer; few, for time. */
 static void test_long_products_match(void **state) {
     (void)state;
-    for (size_t i = 0; quant_at(i); i++) {
-        const struct quant_type *type = quant_at(i);
-        if (!type->unpack) continue;
-        size_t k = 5632;
-        uint8_t *w = random_weights(type, 5, k, true);
-        struct act a = random_act(6, k, type->block_elems, false);
-        float got[5 * 6], want[5 * 6];
-        void *scratch = allocate(matmul_scratch_bytes(k));
-        kernels_multiply(&kernels_scalar, type, w, 5, &a, want, 5, scratch);
-        for (size_t j = 1; kernels_at(j); j++) {
-            kernels_multiply(kernels_at(j), type, w, 5, &a, got, 5, scratch);
-            assert_same(got, want, 5 * 6, kernels_at(j), type->name);
-        }
-        free(w);
-        free_act(&a);
-        free(scratch);
-    }
+    for (size_t i = 0; quant_at(i); i++)
+        if (quant_at(i)->unpack) check_whole(quant_at(i), 5, 6, 5632);
+}
+
+/* More tokens than have room for their sums beside a part of the rows. */
+static void test_products_of_many_tokens_match(void **state) {
+    (void)state;
+    check_whole(quant_find(QUANT_Q4_K), 17, 1500, 768);
+    check_whole(quant_find(QUANT_Q8_0), 17, 1500, 544);
 }
 
 static void test_product_is_that_of_the_decoded_weights(void **state) {
@@ -826,6 +835,7 @@ int main(void) {
         cmocka_unit_test(test_quantize_marks_what_is_not_finite),
         cmocka_unit_test(test_products_match),
         cmocka_unit_test(test_long_products_match),
+        cmocka_unit_test(test_products_of_many_tokens_match),
         cmocka_unit_test(test_product_is_that_of_the_decoded_weights),
         cmocka_unit_test(test_a_token_that_is_not_finite_spoils_only_itself),
         cmocka_unit_test(test_float_products_match),

@@ -154,7 +154,17 @@ static const struct format *find_format(uint32_t id) {
 
 /* A panel is CHUNK elements of up to MAX_STRIPS strips. All tokens pass over one panel before the
  * next is unpacked, as it stays in the first-level cache meanwhile. */
-enum { MAX_STRIPS = 2, CHUNK = 512 };
+enum {
+    MAX_STRIPS = 2,
+    CHUNK = 512,
+    PANEL_BYTES = MAX_STRIPS * (CHUNK / 256) * sizeof(struct strip_256),
+};
+_Static_assert(MAX_STRIPS *(CHUNK / 32) * sizeof(struct strip_32) <= PANEL_BYTES, "as large");
+
+/* Tokens whose sums fit scratch beside a panel. */
+static size_t most_tokens(size_t k) {
+    return (matmul_scratch_bytes(k) - PANEL_BYTES) / (MAX_STRIPS * STRIP * sizeof(float));
+}
 
 /* What a panel is made of. */
 struct panel {
@@ -437,36 +447,40 @@ INLINE void tile_32(const struct strip_32 *s, size_t n_blocks, struct rows a,
     }
 }
 
-/* Where products go: Y of the panel's first row and the first token. */
+/* Where products go: Y of the panel's first row and the first token. From one panel to the next
+ * sums lie in the order of tiles, as those in Y would share a few sets of the caches: LDY is often
+ * a multiple of 4 KiB. */
 struct output {
     float *y;
     size_t ldy, n_rows;
-    bool goes_on; // Y holds sums over the elements before
+    float *sums;      // (tokens, MAX_STRIPS * STRIP)
+    bool first, last; // panel of its rows
 };
 
 INLINE void run_tile(const void *panel, size_t n_blocks, struct rows a, struct shape_of_tile n,
                      enum scaling scaling, int bias, bool has_min, struct output out) {
     __m512 acc[MAX_TILE];
-    __mmask16 there[MAX_STRIPS];
     UNROLL
-    for (size_t u = 0; u < n.n_strips; u++) {
-        size_t left = out.n_rows - u * STRIP;
-        there[u] = first_lanes(left < STRIP ? left : STRIP);
-        UNROLL
-        for (size_t t = 0; t < n.n_tokens; t++) {
-            const float *from = out.y + t * out.ldy + u * STRIP;
-            acc[u * n.n_tokens + t] =
-                out.goes_on ? _mm512_maskz_loadu_ps(there[u], from) : _mm512_setzero_ps();
-        }
-    }
+    for (size_t i = 0; i < n.n_strips * n.n_tokens; i++)
+        acc[i] = out.first ? _mm512_setzero_ps() : _mm512_loadu_ps(out.sums + i * LANES);
     if (scaling == NONE)
         tile_32(panel, n_blocks, a, n, bias, has_min, acc);
     else
         tile_256(panel, n_blocks, a, n, scaling, bias, has_min, acc);
+    if (!out.last) {
+        UNROLL
+        for (size_t i = 0; i < n.n_strips * n.n_tokens; i++)
+            _mm512_storeu_ps(out.sums + i * LANES, acc[i]);
+        return;
+    }
     UNROLL
-    for (size_t u = 0; u < n.n_strips; u++) UNROLL
-    for (size_t t = 0; t < n.n_tokens; t++)
-        _mm512_mask_storeu_ps(out.y + t * out.ldy + u * STRIP, there[u], acc[u * n.n_tokens + t]);
+    for (size_t u = 0; u < n.n_strips; u++) {
+        size_t left = out.n_rows - u * STRIP;
+        __mmask16 there = first_lanes(left < STRIP ? left : STRIP);
+        UNROLL
+        for (size_t t = 0; t < n.n_tokens; t++)
+            _mm512_mask_storeu_ps(out.y + t * out.ldy + u * STRIP, there, acc[u * n.n_tokens + t]);
+    }
 }
 
 /* All tokens of A, whose rows begin at the panel's first element. */
@@ -488,6 +502,7 @@ INLINE void run_tiles(const void *panel, size_t n_blocks, struct batch a, size_t
             a.rows.bsum += n.n_tokens * a.rows.n_groups;
             a.rows.d += n.n_tokens * a.rows.n_blocks;
             out.y += n.n_tokens * out.ldy;
+            out.sums += n.n_tokens * n.n_strips * STRIP;
         }
     }
 }
@@ -516,28 +531,35 @@ static void run_panel(const struct panel *p, const void *panel, struct batch a, 
         }
 }
 
-/* Up to MAX_STRIPS strips with all tokens, panel after panel. */
-static void run_panels(struct panel p, const struct act *a, float *y, size_t ldy, void *scratch) {
+/* Up to MAX_STRIPS strips with tokens FIRST .. FIRST + N - 1, panel after panel. */
+static void run_panels(struct panel p, const struct act *a, size_t first, size_t n, float *y,
+                       size_t ldy, void *scratch) {
     size_t n_all = a->k / a->block, n_chunk = CHUNK / a->block, block_bytes = p.type->block_bytes;
+    struct rows rows = {a->q + first * a->k,  a->bsum + first * (a->k / QUANT_GROUP),
+                        a->d + first * n_all, a->k,
+                        a->k / QUANT_GROUP,   n_all};
+    struct output out = {y + first * ldy,
+                         ldy,
+                         p.n_rows,
+                         (float *)(void *)((uint8_t *)scratch + PANEL_BYTES),
+                         true,
+                         false};
     for (size_t b = 0; b < n_all; b += n_chunk, p.w += n_chunk * block_bytes) {
-        bool is_last = b + n_chunk >= n_all;
-        p.n_blocks = is_last ? n_all - b : n_chunk;
+        out.last = b + n_chunk >= n_all;
+        p.n_blocks = out.last ? n_all - b : n_chunk;
         p.ahead =
-            is_last ? MAX_STRIPS * STRIP * p.row_bytes - b * block_bytes : n_chunk * block_bytes;
+            out.last ? MAX_STRIPS * STRIP * p.row_bytes - b * block_bytes : n_chunk * block_bytes;
         for (size_t i = 0; i * STRIP < p.n_rows; i++) {
             if (p.f->scaling == NONE)
                 build_strip_32(&p, i, (struct strip_32 *)scratch + i * p.n_blocks);
             else
                 build_strip_256(&p, i, (struct strip_256 *)scratch + i * p.n_blocks);
         }
-        struct rows rows = {a->q + b * a->block,
-                            a->bsum + b * a->block / QUANT_GROUP,
-                            a->d + b,
-                            a->k,
-                            a->k / QUANT_GROUP,
-                            n_all};
-        run_panel(&p, scratch, (struct batch){rows, a->n},
-                  (struct output){y, ldy, p.n_rows, b > 0});
+        run_panel(&p, scratch, (struct batch){rows, n}, out);
+        rows.q += CHUNK;
+        rows.bsum += CHUNK / QUANT_GROUP;
+        rows.d += n_chunk;
+        out.first = false;
     }
 }
 
@@ -819,7 +841,8 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
         else if (way == IN_EIGHTS)
             rows_eight(&p, a->n, y + r, ldy, prepared->eights);
         else if (way == IN_STRIPS)
-            run_panels(p, a, y + r, ldy, scratch);
+            for (size_t t = 0, n = most_tokens(a->k); t < a->n; t += n)
+                run_panels(p, a, t, a->n - t < n ? a->n - t : n, y + r, ldy, scratch);
         else
             for (size_t t = 0; t < a->n; t++, i_sums = !i_sums)
                 rows_direct(&p, &prepared->tokens[t], y + t * ldy + r, &prepared->sums[i_sums],
