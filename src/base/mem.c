@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Thread_local size_t fail_countdown = SIZE_MAX;
 
@@ -31,10 +32,21 @@ void *mem_realloc(void *p, size_t n_bytes) {
     return realloc(p, n_bytes ? n_bytes : 1);
 }
 
-void *mem_aligned(size_t n_bytes) {
-    if (injected_failure() || n_bytes > SIZE_MAX - 64) return NULL;
-    size_t rounded = (n_bytes + 63) & ~(size_t)63;
-    return aligned_alloc(64, rounded ? rounded : 64);
+/* N_BYTES in whole multiples of ALIGNMENT, a power of two. */
+static void *allocate_aligned(size_t n_bytes, size_t alignment) {
+    if (injected_failure() || n_bytes > SIZE_MAX - alignment) return NULL;
+    size_t rounded = (n_bytes + alignment - 1) & ~(alignment - 1);
+    return aligned_alloc(alignment, rounded ? rounded : alignment);
+}
+
+void *mem_aligned(size_t n_bytes) { return allocate_aligned(n_bytes, 64); }
+
+void *mem_huge(size_t n_bytes) {
+    const size_t huge = (size_t)2 << 20, n_huge = n_bytes / huge;
+    void *p = n_huge > 0 ? allocate_aligned(n_bytes, huge) : mem_aligned(n_bytes);
+    if (!p) return NULL;
+    if (n_huge > 0) madvise(p, n_huge * huge, MADV_HUGEPAGE); // if not, small ones will do
+    return memset(p, 0, n_bytes);
 }
 
 void mem_free(void *p) { free(p); }

@@ -13,6 +13,9 @@ void *mem_array(size_t n, size_t size);     // zeroed; NULL when n * size overfl
 void *mem_realloc(void *p, size_t n_bytes); // P stays valid on failure
 /* 64-byte aligned, a multiple of 64 bytes long; not zeroed. Freed by mem_free as the others. */
 void *mem_aligned(size_t n_bytes);
+/* For much that is read again and again: zeroed, and in huge pages where the system has them, whose
+ * places in the page table a processor remembers. Aligned and freed as above. */
+void *mem_huge(size_t n_bytes);
 void mem_free(void *p);
 char *mem_strdup(const char *s, size_t n); // n bytes and a NUL
 

@@ -55,12 +55,14 @@ void kv_close(struct kv *kv) {
 /* ---- Pages ----------------------------------------------------------------------------------- */
 
 struct kv_page *kv_page_new(size_t page_bytes) {
-    enum { ALIGN = 64 };
-    struct kv_page *page = mem_alloc(sizeof *page + ALIGN + page_bytes);
-    if (!page) return NULL;
+    struct kv_page *page = mem_alloc(sizeof *page);
+    uint8_t *data = page ? mem_huge(page_bytes) : NULL;
+    if (!data) {
+        mem_free(page);
+        return NULL;
+    }
     atomic_init(&page->n_refs, 1);
-    uint8_t *end = (uint8_t *)(page + 1);
-    page->data = end + (ALIGN - (uintptr_t)end % ALIGN);
+    page->data = data;
     return page;
 }
 
@@ -81,7 +83,10 @@ struct kv_page *kv_page_share(struct kv_page *page) {
 
 void kv_page_drop(struct kv_page *page) {
     if (!page || atomic_fetch_sub(&page->n_refs, 1) > 1) return;
-    if (page->mapping) map_private_close(page->mapping, page->mapping_bytes);
+    if (page->mapping)
+        map_private_close(page->mapping, page->mapping_bytes);
+    else
+        mem_free(page->data);
     mem_free(page);
 }
 

@@ -17,7 +17,7 @@
 struct kv_page {
     atomic_size_t n_refs;
     uint8_t *data;    // (page_bytes), 64-byte aligned
-    uint8_t *mapping; // of a file that DATA lies in; NULL: DATA follows this struct
+    uint8_t *mapping; // of a file that DATA lies in; NULL: DATA is the page's own
     size_t mapping_bytes;
 };
 
