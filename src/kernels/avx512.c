@@ -167,27 +167,46 @@ INLINE __m512 load_kv(const void *p, bool f32, size_t i, __mmask16 m) {
                               m);
 }
 
-/* Scores of query I to weights in a->scores, the maximum and sum updated. Returns the factor for
- * what was summed before. */
-INLINE float weigh(const struct attend *a, size_t i, const __m512 s[KEY_REGISTERS],
-                   uint64_t visible) {
-    __m512 max_lanes = _mm512_set1_ps(a->m[i]), sum = _mm512_setzero_ps();
+/* The largest of each, where NaN is none, in the first four lanes. */
+INLINE __m512 max_4(__m512 a, __m512 b, __m512 c, __m512 d) {
+    __m512 ab = _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    __m512 cd = _mm512_max_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    __m512 v = _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    v = _mm512_max_ps(v, _mm512_shuffle_f32x4(v, v, 0x4e));
+    return _mm512_max_ps(v, _mm512_shuffle_f32x4(v, v, 0xb1));
+}
+
+/* Scores S of N queries from I on to weights in a->scores, the maxima and sums updated. Returns
+ * the factors for what was summed before. */
+INLINE __m512 weigh(const struct attend *a, size_t i, size_t n, __m512 s[][KEY_REGISTERS],
+                    uint64_t visible) {
+    const __mmask16 there = first_lanes(n);
+    const __m512 before = _mm512_maskz_loadu_ps(there, a->m + i);
+    __m512 most[MAX_QUERIES], sum[MAX_QUERIES];
     UNROLL
-    for (size_t z = 0; z < KEY_REGISTERS; z++)
-        max_lanes =
-            _mm512_mask_max_ps(max_lanes, (__mmask16)(visible >> LANES * z), s[z], max_lanes);
-    float max = _mm512_reduce_max_ps(max_lanes);
+    for (size_t q = 0; q < MAX_QUERIES; q++)
+        most[q] = _mm512_set1_ps(-INFINITY), sum[q] = _mm512_setzero_ps();
     UNROLL
-    for (size_t z = 0; z < KEY_REGISTERS; z++) {
-        __mmask16 m = (__mmask16)(visible >> LANES * z);
-        __m512 p = exp_lanes(_mm512_sub_ps(s[z], _mm512_set1_ps(max)));
-        p = _mm512_maskz_mov_ps(m, p);
-        _mm512_storeu_ps(a->scores + i * KV_BLOCK + z * LANES, p);
-        sum = _mm512_add_ps(sum, p);
+    for (size_t z = 0; z < KEY_REGISTERS; z++) UNROLL
+    for (size_t q = 0; q < n; q++)
+        most[q] = _mm512_mask_max_ps(most[q], (__mmask16)(visible >> LANES * z), s[q][z], most[q]);
+    const __m512 max = _mm512_max_ps(max_4(most[0], most[1], most[2], most[3]), before);
+    UNROLL
+    for (size_t q = 0; q < n; q++) {
+        const __m512 of_all = _mm512_permutexvar_ps(_mm512_set1_epi32((int)q), max);
+        UNROLL
+        for (size_t z = 0; z < KEY_REGISTERS; z++) {
+            __m512 p = exp_lanes(_mm512_sub_ps(s[q][z], of_all));
+            p = _mm512_maskz_mov_ps((__mmask16)(visible >> LANES * z), p);
+            _mm512_storeu_ps(a->scores + (i + q) * KV_BLOCK + z * LANES, p);
+            sum[q] = _mm512_add_ps(sum[q], p);
+        }
     }
-    float correction = kernel_exp(a->m[i] - max);
-    a->m[i] = max;
-    a->l[i] = fmaf(a->l[i], correction, fold(sum));
+    const __m512 correction = exp_lanes(_mm512_sub_ps(before, max));
+    const __m512 more = _mm512_castps128_ps512(fold_4(sum[0], sum[1], sum[2], sum[3]));
+    const __m512 l = _mm512_maskz_loadu_ps(there, a->l + i);
+    _mm512_mask_storeu_ps(a->m + i, there, max);
+    _mm512_mask_storeu_ps(a->l + i, there, _mm512_fmadd_ps(l, correction, more));
     return correction;
 }
 
@@ -242,10 +261,9 @@ INLINE void attend_queries(const struct attend *a, size_t i, size_t n, size_t n_
             for (size_t z = 0; z < n_keys; z++) s[q][z] = _mm512_fmadd_ps(query, key[z], s[q][z]);
         }
     }
-    float correction[MAX_QUERIES];
+    float correction[LANES];
     uint64_t visible = ~0ull >> (KV_BLOCK - hi) & ~0ull << lo; // 0 <= lo < hi <= KV_BLOCK
-    UNROLL
-    for (size_t q = 0; q < n; q++) correction[q] = weigh(a, i + q, s[q], visible);
+    _mm512_storeu_ps(correction, weigh(a, i, n, s, visible));
     size_t d = 0, passes = (a->head_dim + 4 * LANES - 1) / (4 * LANES);
     struct kv_fetch next = kv_fetch_next(a, i, passes * (hi - lo));
     for (; d + 4 * LANES <= a->head_dim; d += 4 * LANES)
