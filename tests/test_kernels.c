@@ -626,7 +626,8 @@ static struct attend make_attend(size_t n, size_t head_dim, const float *q) {
                        allocate(n * sizeof(float)),
                        allocate(n * head_dim * sizeof(float)),
                        allocate(n * KV_BLOCK * sizeof(float)),
-                       {NULL, 0, 0}};
+                       {NULL, 0, 0},
+                       n % 2 == 0}; // where to is fetched changes nothing
     for (size_t i = 0; i < n; i++) {
         a.m[i] = -INFINITY;
         a.l[i] = 0;

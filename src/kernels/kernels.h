@@ -63,6 +63,7 @@ struct attend {
     float *scores;   // (n, KV_BLOCK) scratch
     // Of the block that will be folded in after this one, to be fetched meanwhile.
     struct stretch next;
+    bool outer; // it and values are fetched into the second-level cache, rather than the first one
 };
 
 struct kernels {

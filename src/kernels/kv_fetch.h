@@ -12,17 +12,22 @@
 struct kv_fetch {
     const uint8_t *at, *end;
     size_t turn, gap;
+    bool outer;
 };
 
-static inline struct kv_fetch kv_fetch_in(struct stretch s, size_t n_turns) {
+static inline struct kv_fetch kv_fetch_in(struct stretch s, bool outer, size_t n_turns) {
     size_t lines = (s.n_bytes + s.gap - 1) / s.gap, turn = (lines + n_turns - 1) / n_turns;
-    return (struct kv_fetch){s.at, (const uint8_t *)s.at + s.n_bytes, turn * s.gap, s.gap};
+    return (struct kv_fetch){s.at, (const uint8_t *)s.at + s.n_bytes, turn * s.gap, s.gap, outer};
 }
 
 /* A turn. */
 static inline void kv_fetch_some(struct kv_fetch *f) {
     if (f->at >= f->end) return;
-    for (size_t i = 0; i < f->turn; i += f->gap) __builtin_prefetch(f->at + i);
+    for (size_t i = 0; i < f->turn; i += f->gap)
+        if (f->outer)
+            __builtin_prefetch(f->at + i, 0, 2);
+        else
+            __builtin_prefetch(f->at + i);
     f->at += f->turn;
 }
 
@@ -33,14 +38,14 @@ static inline struct kv_fetch kv_fetch_values(const struct attend *a, size_t i, 
     size_t row_bytes = a->head_dim * sizeof(uint16_t);
     size_t n_bytes = i > 0 || f32 ? 0 : (hi - lo) * row_bytes;
     return kv_fetch_in((struct stretch){(const uint8_t *)v + lo * row_bytes, n_bytes, CACHE_LINE},
-                       n_turns);
+                       a->outer, n_turns);
 }
 
 /* In N_TURNS of the values' loop: what A names. */
 static inline struct kv_fetch kv_fetch_next(const struct attend *a, size_t i, size_t n_turns) {
     struct stretch next = a->next;
     if (i > 0 || !next.at) next = (struct stretch){NULL, 0, CACHE_LINE};
-    return kv_fetch_in(next, n_turns);
+    return kv_fetch_in(next, a->outer, n_turns);
 }
 
 #endif

@@ -130,7 +130,8 @@ static void attention_task(void *arg, size_t i_task, int i_thread) {
     memset(o, 0, n * head_dim * sizeof *o);
     memset(sum, 0, n * sizeof *sum);
 
-    struct attend a = {n, head_dim, q, max, sum, o, scores, {NULL, 0, 0}};
+    bool outer = lookahead_usual(&s->lookahead) >= AHEAD_OUTER; // here, too, it is faster then
+    struct attend a = {n, head_dim, q, max, sum, o, scores, {NULL, 0, 0}, outer};
     bool f32 = kv->type != OCTET_KV_F16;
     for (size_t block = first; block <= last; block++) {
         if (!visible(&tile, group, block, lo, hi)) continue;
