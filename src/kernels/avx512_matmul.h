@@ -489,6 +489,15 @@ struct batch {
     size_t n;
 };
 
+/* For the tile after that of the first N_TOKENS: what it needs before anything else. */
+INLINE void prefetch_heads(struct rows a, size_t n_tokens) {
+    UNROLL
+    for (size_t t = n_tokens; t < 2 * n_tokens; t++) {
+        _mm_prefetch((const void *)(a.bsum + t * a.n_groups), _MM_HINT_T0);
+        _mm_prefetch((const void *)(a.d + t * a.n_blocks), _MM_HINT_T0);
+    }
+}
+
 INLINE void run_tiles(const void *panel, size_t n_blocks, struct batch a, size_t n_strips,
                       enum scaling scaling, int bias, bool has_min, struct output out) {
     static const size_t sizes[] = {MAX_TILE, 4, 2, 1};
@@ -497,6 +506,7 @@ INLINE void run_tiles(const void *panel, size_t n_blocks, struct batch a, size_t
         struct shape_of_tile n = {n_strips, sizes[i]};
         if (n.n_strips * n.n_tokens > MAX_TILE) continue;
         for (; a.n >= n.n_tokens; a.n -= n.n_tokens) {
+            prefetch_heads(a.rows, n.n_tokens);
             run_tile(panel, n_blocks, a.rows, n, scaling, bias, has_min, out);
             a.rows.q += n.n_tokens * a.rows.k;
             a.rows.bsum += n.n_tokens * a.rows.n_groups;
