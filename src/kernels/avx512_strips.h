@@ -25,9 +25,6 @@ struct strip_32 {
     float d[STRIP], dmin[STRIP];
 };
 
-_Static_assert(2 * sizeof(struct strip_256) <= 256 * 64 && 2 * sizeof(struct strip_32) <= 32 * 64,
-               "two strips fit matmul_scratch_bytes");
-
 /* The same, stored one after the other. */
 INLINE void transpose(const void *src, size_t stride, void *dst) {
     __m512i columns[4];

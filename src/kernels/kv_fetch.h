@@ -8,7 +8,7 @@
 #include "kernels/kernels.h"
 
 /* What is left of a stretch of memory to be fetched in turns, TURN bytes in each: a line of every
- * GAP bytes. */
+ * GAP bytes. OUTER: see struct attend. */
 struct kv_fetch {
     const uint8_t *at, *end;
     size_t turn, gap;
