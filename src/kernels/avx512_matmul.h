@@ -48,7 +48,9 @@ struct format {
 #define DIRECT(name, way, ...)                                                                     \
     static void direct_##name(const uint8_t *row, size_t n_blocks, const struct token *t,          \
                               const struct sums *out) {                                            \
-        way(__VA_ARGS__, row, n_blocks, t, out);                                                   \
+        const struct token token = *t; /* copies: what is put down cannot change them */           \
+        const struct sums sums = *out;                                                             \
+        way(__VA_ARGS__, row, n_blocks, &token, &sums);                                            \
     }
 #define DIRECT_AND_MORE(name, way, few_way, eight_way, format)                                     \
     DIRECT(name, way, format)                                                                      \
