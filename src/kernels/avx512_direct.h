@@ -242,13 +242,21 @@ static void prepare_packed_sum(const int16_t *bsum, size_t k, int bias, int16_t 
         out[2 * i + 1] = (int16_t)(bias * (bsum[2 * i] + bsum[2 * i + 1]));
 }
 
-/* For each group of 32 FACTOR times its sum. SWAPPED: with blocks of 8 groups, four blocks at a
- * time, those of all first groups, then those of all second ones, ... */
-static void prepare_sum(const int16_t *bsum, size_t k, int factor, bool swapped, int32_t *out) {
-    if (swapped) memset(out, 0, (k + 1023) / 1024 * 32 * sizeof *out);
-    for (size_t i = 0; i < k / 32; i++)
-        out[swapped ? i / 32 * 32 + i % 8 * 4 + i / 8 % 4 : i] =
-            factor * (bsum[2 * i] + bsum[2 * i + 1]);
+/* For each group of 32 FACTOR times its sum. */
+static void prepare_sum(const int16_t *bsum, size_t k, int factor, int32_t *out) {
+    for (size_t i = 0; i < k / 32; i++) out[i] = factor * (bsum[2 * i] + bsum[2 * i + 1]);
+}
+
+/* The same for blocks of 8 groups: four blocks at a time those of all first groups, then those of
+ * all second ones, ... N_ALL blocks, the N_BLOCKS there are again and again. */
+static void prepare_swapped_sum(const int16_t *bsum, size_t n_blocks, size_t n_all, int factor,
+                                int32_t *out) {
+    memset(out, 0, (n_all + 3) / 4 * 32 * sizeof *out);
+    for (size_t b = 0; b < n_all; b++)
+        for (size_t g = 0; g < 8; g++) {
+            const int16_t *of = bsum + b % n_blocks * 16 + 2 * g;
+            out[b / 4 * 32 + 4 * g + b % 4] = factor * (of[0] + of[1]);
+        }
 }
 
 /* Sums over fours of elements as int16, which hold them: codes are at most 63, |q| at most 127. In

@@ -598,7 +598,8 @@ static size_t bytes_ahead(const struct act *a) { return a->ahead ? a->ahead : AH
 
 /* Rows that are gone through as if they were one: as few as have whole quads together. */
 static size_t rows_at_once(const struct format *f, size_t n_blocks) {
-    if (!f->quads || n_blocks % 4 == 0) return 1;
+    bool in_quads = f->quads || f->id == QUANT_IQ4_XS;
+    if (!in_quads || n_blocks % 4 == 0) return 1;
     return n_blocks % 2 == 0 ? 2 : 4;
 }
 
@@ -608,8 +609,8 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
     const int8_t *q = a->q + i * k;
     const int16_t *bsum = a->bsum + i * (k / QUANT_GROUP);
     struct token t = {.q = q, .bsum = bsum, .d = a->d + i * n_blocks, .ahead = bytes_ahead(a)};
+    const size_t n_rows = rows_at_once(f, n_blocks), n_all = (n_rows * n_blocks + 3) / 4 * 4;
     if (f->quads) {
-        const size_t n_rows = rows_at_once(f, n_blocks);
         const uint8_t *order = merges(f->quads) ? order_pairs : f->quads->order;
         int8_t *ordered = take(scratch, n_rows * k);
         int16_t *sums = take(scratch, n_rows * k / QUANT_GROUP * sizeof *sums);
@@ -618,14 +619,21 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
                      f->quads->has_min ? order_plain : order, sums);
         t.q = ordered;
         t.bsum = sums;
-    } else if (f->load_pair || f->id == QUANT_IQ4_XS) {
+    } else if (f->id == QUANT_IQ4_XS) {
+        int8_t *halves = take(scratch, n_all * 256);
+        int32_t *sum = take(scratch, n_all * 8 * sizeof *sum);
+        for (size_t r = 0; r < n_rows; r++) prepare_halves(q, k, halves + r * k);
+        prepare_swapped_sum(bsum, n_blocks, n_rows * n_blocks, f->bias, sum);
+        t.q = halves;
+        t.sum = sum;
+    } else if (f->load_pair) {
         int8_t *halves = take(scratch, padded);
         int32_t *sum = take(scratch, padded / 32 * sizeof *sum);
         prepare_halves(q, k, halves);
-        if (f->halves && f->halves->packed)
+        if (f->halves->packed)
             prepare_packed_sum(bsum, k, f->bias, (int16_t *)(void *)sum);
         else
-            prepare_sum(bsum, k, f->bias ? f->bias : 1, !f->load_pair, sum);
+            prepare_sum(bsum, k, f->bias ? f->bias : 1, sum);
         t.q = halves;
         t.sum = sum;
     }
