@@ -7,8 +7,8 @@
  * done per weight: codes stay in the order the file packs them in, and the token's activations are
  * brought into that order instead, once for all rows; what four blocks have in small fields is
  * taken apart together, a 128-bit lane for each. The integer sums of all blocks are put down, for
- * avx512_sums.h to sum up. Blocks of 256 with sub-scales are in avx512_quads.h, blocks of 32 in
- * avx512_halves.h, the others here. */
+ * avx512_sums.h to sum up. Blocks of 256 with sub-scales are in avx512_quads.h, where these are
+ * many in avx512_fours.h, blocks of 32 in avx512_halves.h, the others here. */
 #ifndef OCTET_KERNELS_AVX512_DIRECT_H
 #define OCTET_KERNELS_AVX512_DIRECT_H
 
@@ -209,10 +209,10 @@ static void prepare_q(const int8_t *q, size_t k, const uint8_t order[16], int8_t
 }
 
 /* For four blocks of 256 at a time, a lane of 8 numbers for each: the sums of its 8 groups of 32,
- * or where PAIRS is false those of groups of 16, ORDER[0] .. ORDER[7], and the other 8 in a second
- * register. N_ALL blocks, the N_BLOCKS there are again and again. */
+ * or where PAIRS is false those of its first 8 groups of 16, and the other 8 in a second register.
+ * N_ALL blocks, the N_BLOCKS there are again and again. */
 static void prepare_bsum(const int16_t *bsum, size_t n_blocks, size_t n_all, bool pairs,
-                         const uint8_t order[16], int16_t *out) {
+                         int16_t *out) {
     memset(out, 0, (n_all + 3) / 4 * (pairs ? 32 : 64) * sizeof *out);
     for (size_t b = 0; b < n_all; b++) {
         const int16_t *from = bsum + b % n_blocks * 16;
@@ -220,7 +220,7 @@ static void prepare_bsum(const int16_t *bsum, size_t n_blocks, size_t n_all, boo
         if (pairs)
             _mm_storeu_si128((void *)to, sums_of_32(from));
         else
-            for (size_t g = 0; g < 16; g++) to[g / 8 * 32 + g % 8] = from[order[g]];
+            for (size_t g = 0; g < 16; g++) to[g / 8 * 32 + g % 8] = from[g];
     }
 }
 

@@ -8,7 +8,7 @@
 #define OCTET_KERNELS_AVX512_FEW_H
 
 #include "kernels/avx512_halves.h"
-#include "kernels/avx512_quads.h"
+#include "kernels/avx512_fours.h"
 
 enum { FEW = 4, FEW_ROWS = 4 };
 

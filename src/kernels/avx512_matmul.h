@@ -40,6 +40,7 @@ struct format {
     load_chunk_fn *load;
     load_pair_fn *load_pair;         // of blocks of 32, in place of load
     const struct quad_format *quads; // what direct works with, or NULL
+    const struct four_format *fours; // and if not NULL, these
     const struct halves_format *halves;
     build_fn *build; // strips in columns; NULL: through load
 };
@@ -52,8 +53,7 @@ struct format {
         const struct sums sums = *out;                                                             \
         way(__VA_ARGS__, row, n_blocks, &token, &sums);                                            \
     }
-#define DIRECT_AND_MORE(name, way, few_way, eight_way, format)                                     \
-    DIRECT(name, way, format)                                                                      \
+#define FEW_AND_EIGHT(name, few_way, eight_way, format)                                            \
     static __m512 few_##name(const struct few_rows *w, const struct few *t, __m512 acc) {          \
         return t->n > 2 ? few_way(format, w, t, 4, acc) : few_way(format, w, t, 2, acc);           \
     }                                                                                              \
@@ -70,9 +70,14 @@ struct format {
                                                      .shift = bias_shift};                         \
     EIGHT(name, eights_of_256, &chunks_##name, load)
 #define DIRECT_QUADS(name)                                                                         \
-    DIRECT_AND_MORE(name, direct_quads, few_quads, eight_quads, &quads_##name)
+    DIRECT(name, direct_quads, &quads_##name)                                                      \
+    FEW_AND_EIGHT(name, few_quads, eight_quads, &quads_##name)
+#define DIRECT_FOURS(name)                                                                         \
+    DIRECT(name, direct_fours, &fours_##name)                                                      \
+    FEW_AND_EIGHT(name, few_quads, eight_quads, &quads_##name)
 #define DIRECT_HALVES(name)                                                                        \
-    DIRECT_AND_MORE(name, direct_halves, few_halves, eight_halves, &blocks_##name)
+    DIRECT(name, direct_halves, &blocks_##name)                                                    \
+    FEW_AND_EIGHT(name, few_halves, eight_halves, &blocks_##name)
 #define DIRECT_LATTICE(name, group)                                                                \
     DIRECT(name, direct_lattice, &lattice_##name)                                                  \
     static void load_##name##_signed(const void *block, struct chunk *out) {                       \
@@ -90,8 +95,8 @@ DIRECT_HALVES(q5_1)
 DIRECT_HALVES(q8_0)
 DIRECT_HALVES(iq4_nl)
 DIRECT_HALVES(mxfp4)
-DIRECT_QUADS(q2_k)
-DIRECT_QUADS(q3_k)
+DIRECT_FOURS(q2_k)
+DIRECT_FOURS(q3_k)
 DIRECT_QUADS(q4_k)
 DIRECT_QUADS(q5_k)
 DIRECT_QUADS(q6_k)
@@ -122,9 +127,9 @@ static const struct format formats[] = {
     {QUANT_MXFP4, NONE, 16, direct_mxfp4, eight_mxfp4, .few = few_mxfp4, .load_pair = load_mxfp4,
      .halves = &blocks_mxfp4},
     {QUANT_Q2_K, FOLDED, 0, direct_q2_k, eight_q2_k, .few = few_q2_k, .load = load_q2_k,
-     .quads = &quads_q2_k, .build = build_q2_k},
+     .quads = &quads_q2_k, .fours = &fours_q2_k, .build = build_q2_k},
     {QUANT_Q3_K, FOLDED, 4, direct_q3_k, eight_q3_k, .few = few_q3_k, .load = load_q3_k,
-     .quads = &quads_q3_k, .build = build_q3_k},
+     .quads = &quads_q3_k, .fours = &fours_q3_k, .build = build_q3_k},
     {QUANT_Q4_K, EACH_32, 0, direct_q4_k, eight_q4_k, .few = few_q4_k, .load = load_q4_k,
      .quads = &quads_q4_k, .build = build_q4_k},
     {QUANT_Q5_K, EACH_32, 0, direct_q5_k, eight_q5_k, .few = few_q5_k, .load = load_q5_k,
@@ -610,13 +615,22 @@ static struct token prepare_token(const struct format *f, const struct act *a, s
     const int16_t *bsum = a->bsum + i * (k / QUANT_GROUP);
     struct token t = {.q = q, .bsum = bsum, .d = a->d + i * n_blocks, .ahead = bytes_ahead(a)};
     const size_t n_rows = rows_at_once(f, n_blocks), n_all = (n_rows * n_blocks + 3) / 4 * 4;
-    if (f->quads) {
+    if (f->fours) {
+        int8_t *turned = take(scratch, n_all * 256);
+        int16_t *sums = take(scratch, n_all * 16 * sizeof *sums);
+        int32_t *start = take(scratch, n_all * 16 * sizeof *start);
+        prepare_q_turned(q, n_blocks, n_all, turned);
+        prepare_bsum_turned(bsum, n_blocks, n_all, sums);
+        if (f->bias) prepare_start(f->fours, bsum, n_blocks, n_all, start);
+        t.q = turned;
+        t.bsum = sums;
+        t.sum = start;
+    } else if (f->quads) {
         const uint8_t *order = merges(f->quads) ? order_pairs : f->quads->order;
         int8_t *ordered = take(scratch, n_rows * k);
         int16_t *sums = take(scratch, n_rows * k / QUANT_GROUP * sizeof *sums);
         for (size_t r = 0; r < n_rows; r++) prepare_q(q, k, order, ordered + r * k);
-        prepare_bsum(bsum, n_blocks, n_rows * n_blocks, f->quads->group == 32,
-                     f->quads->has_min ? order_plain : order, sums);
+        prepare_bsum(bsum, n_blocks, n_rows * n_blocks, f->quads->group == 32, sums);
         t.q = ordered;
         t.bsum = sums;
     } else if (f->id == QUANT_IQ4_XS) {

@@ -35,10 +35,10 @@ struct quad_format {
     int shift;       // log2 of the bias of codes, or with mins, of what dots are multiplied by
     bool has_min;    // scales and mins are unsigned, codes have no bias; or scales are signed
     bool short_dots; // a dot product of half a group, without its bias, fits int16
-    int merge_shift; // log2 of the factor of codes FOR_MERGE, 0: they are IN_PAIRS
+    int merge_shift; // log2 of the factor of codes FOR_MERGE, 0: there are none
 };
 
-INLINE bool merges(const struct quad_format *f) { return f->group == 32 && f->merge_shift; }
+INLINE bool merges(const struct quad_format *f) { return f->merge_shift; }
 
 /* The order of codes in pairs, where there are any. */
 static const uint8_t *order_of_codes(const struct quad_format *f) {
@@ -69,13 +69,6 @@ INLINE void split_factor(const struct quad_format *f, __m512i factor, __m512i ou
         out[0] = _mm512_srai_epi16(_mm512_unpacklo_epi8(zero, factor), 8);
         out[1] = _mm512_srai_epi16(_mm512_unpackhi_epi8(zero, factor), 8);
     }
-}
-
-/* The scales of groups in the order of the format's codes, those of 32 as they are. */
-INLINE void split_scales(const struct quad_format *f, __m512i scale, __m512i out[2]) {
-    if (f->group == 16 && f->order != order_plain)
-        scale = _mm512_shuffle_epi8(scale, to_all_lanes(f->order));
-    split_factor(f, scale, out);
 }
 
 INLINE void split_mins(const struct quad_format *f, const struct quad *quad, __m512i out[2]) {
@@ -149,6 +142,15 @@ INLINE __m512i dot_block(const struct quad_format *f, const uint8_t *block, size
     return sum;
 }
 
+/* What blocks B .. B + N - 1, N <= 4, of which the first one is at BLOCK, have. */
+INLINE void put_blocks(const struct quad_format *f, const uint8_t *block, size_t b, size_t n,
+                       __m128i dots, __m128i extra, const struct sums *out) {
+    _mm_storeu_si128((void *)(out->dot + b), dots);
+    if (f->has_min) _mm_storeu_si128((void *)(out->extra + b), extra);
+    UNROLL
+    for (size_t i = 0; i < n; i++) out->dm[b + i] = word_of_d(f, block + i * f->block_bytes);
+}
+
 /* Blocks B .. B + N - 1, N <= 4. */
 INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, size_t n,
                      const struct token *t, const struct sums *out) {
@@ -158,27 +160,16 @@ INLINE void add_quad(const struct quad_format *f, const uint8_t *row, size_t b, 
     struct quad quad;
     __m512i isum[4] = {0}, scales[2], mins[2];
     f->load_quad(block, f->block_bytes, n, &quad);
-    split_scales(f, quad.scale, scales);
-    const bool uneven = f->group == 16 && f->merge_shift; // only some codes have a factor
-    const __m512i missing = _mm512_set1_epi16((short)f->merge_shift);
-    const __m512i evened[2] = {uneven ? _mm512_sllv_epi16(scales[0], missing) : scales[0],
-                               scales[1]};
-    isum[0] = dot_block(f, block, 0, n, evened, t, q);
-    if (n > 1) isum[1] = dot_block(f, block, 1, n, evened, t, q);
-    if (n > 2) isum[2] = dot_block(f, block, 2, n, evened, t, q);
-    if (n > 3) isum[3] = dot_block(f, block, 3, n, evened, t, q);
+    split_factor(f, quad.scale, scales);
+    isum[0] = dot_block(f, block, 0, n, scales, t, q);
+    if (n > 1) isum[1] = dot_block(f, block, 1, n, scales, t, q);
+    if (n > 2) isum[2] = dot_block(f, block, 2, n, scales, t, q);
+    if (n > 3) isum[3] = dot_block(f, block, 3, n, scales, t, q);
     __m128i isums = sum_rows_512(isum);
-    if (uneven) isums = _mm_srai_epi32(isums, f->merge_shift);
     if (f->has_min) split_mins(f, &quad, mins);
     __m128i gsums = sum_groups(f, f->has_min ? mins : scales, bsum);
-    if (!f->has_min)
-        isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->shift));
-    else if (f->shift)
-        isums = _mm_srai_epi32(isums, f->shift);
-    _mm_storeu_si128((void *)(out->dot + b), isums);
-    if (f->has_min) _mm_storeu_si128((void *)(out->extra + b), gsums);
-    UNROLL
-    for (size_t i = 0; i < n; i++) out->dm[b + i] = word_of_d(f, block + i * f->block_bytes);
+    if (!f->has_min) isums = _mm_sub_epi32(isums, _mm_slli_epi32(gsums, f->shift));
+    put_blocks(f, block, b, n, isums, gsums, out);
 }
 
 INLINE void direct_quads(const struct quad_format *f, const uint8_t *row, size_t n_blocks,
@@ -314,6 +305,7 @@ INLINE __m512i three_bits(__m512i v, __m512i h, int shift) {
 }
 
 INLINE void codes_q3_k(const uint8_t *block, enum layout layout, __m512i code[4]) {
+    (void)layout; // there is one
     const struct block_q3_k *b = (const struct block_q3_k *)block;
     __m512i v = load_once(b->qs), h = twice(b->hmask);
     h = _mm512_srlv_epi16(h, in_halves(0, 4)); // bits 0-3 are those of registers 0-3
@@ -321,13 +313,8 @@ INLINE void codes_q3_k(const uint8_t *block, enum layout layout, __m512i code[4]
     __m512i v2 = _mm512_srli_epi16(v, 2), v4 = _mm512_srli_epi16(v, 4);
     code[0] = three_bits(v, h2, 0);
     code[1] = three_bits(v2, h1, 0);
-    if (layout == FOR_MERGE) { // two bits higher, which saves moving them
-        code[2] = three_bits(v2, h2, 2);
-        code[3] = three_bits(v4, h1, 2);
-    } else {
-        code[2] = three_bits(v4, h, 0);
-        code[3] = three_bits(_mm512_srli_epi16(v, 6), _mm512_srli_epi16(h, 1), 0);
-    }
+    code[2] = three_bits(v4, h, 0);
+    code[3] = three_bits(_mm512_srli_epi16(v, 6), _mm512_srli_epi16(h, 1), 0);
 }
 
 INLINE void load_quad_q6_k(const uint8_t *block, size_t step, size_t n, struct quad *out) {
@@ -352,7 +339,6 @@ static const struct quad_format quads_q2_k = {
     .shift = 4,
     .has_min = true,
     .short_dots = false,
-    .merge_shift = 0,
 };
 static const struct quad_format quads_q3_k = {
     .load_quad = load_quad_q3_k,
@@ -364,7 +350,6 @@ static const struct quad_format quads_q3_k = {
     .shift = 2,
     .has_min = false,
     .short_dots = true,
-    .merge_shift = 2,
 };
 static const struct quad_format quads_q4_k = {
     .load_quad = load_quad_q4_k,
@@ -388,7 +373,6 @@ static const struct quad_format quads_q5_k = {
     .shift = 0,
     .has_min = true,
     .short_dots = false,
-    .merge_shift = 0,
 };
 static const struct quad_format quads_q6_k = {
     .load_quad = load_quad_q6_k,
@@ -400,7 +384,6 @@ static const struct quad_format quads_q6_k = {
     .shift = 5,
     .has_min = false,
     .short_dots = true,
-    .merge_shift = 0,
 };
 
 /* ---- IQ4_XS: codes up to 8 bits, so sums before sub-scales ----------------------------------- */
