@@ -24,9 +24,10 @@ enum {
 /* A token as its format's rows want it. */
 struct token {
     const int8_t *q;     // (k) in the order of the format's codes
-    const int16_t *bsum; // of groups of 16 or 32, see prepare_bsum
+    const int16_t *bsum; // of groups of 16 or 32, see prepare_bsum; fours: prepare_bsum_turned
     const int32_t *sum;  // (k / 32) of groups of 32, times the bias of codes that have one; where
-                         // sums are packed, as these are, with zeros in place of d
+                         // sums are packed, as these are, with zeros in place of d; IQ4_XS: see
+                         // prepare_swapped_sum; fours: what dots begin with, see prepare_start
     const float *d;      // (n_blocks)
     size_t ahead;        // bytes from what is read of a row to what is fetched
 };

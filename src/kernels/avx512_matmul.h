@@ -39,8 +39,8 @@ struct format {
     few_fn *few; // NULL: as direct, one by one
     load_chunk_fn *load;
     load_pair_fn *load_pair;         // of blocks of 32, in place of load
-    const struct quad_format *quads; // what direct works with, or NULL
-    const struct four_format *fours; // and if not NULL, these
+    const struct quad_format *quads; // what direct, if there are no fours, and few work with
+    const struct four_format *fours; // what direct works with, or NULL
     const struct halves_format *halves;
     build_fn *build; // strips in columns; NULL: through load
 };
