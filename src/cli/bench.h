@@ -31,19 +31,14 @@ struct bench_test {
     double *speeds;              // (n_runs) tokens per second
     double median, mean, spread; // spread: standard deviation
     uint64_t peak_rss, anon_rss;
-    // Bytes per second of plain reads of the model's files, the fastest way and each; NaN: not
-    // measured.
+    // Bytes per second of plain reads of the model's files, the fastest way and the median of each;
+    // NaN: not measured.
     double read_ceiling, reads[PROBE_N_WAYS];
+    const double *read_turns; // (n_runs * BENCH_READ_TURNS, PROBE_N_WAYS), those of bench
 };
 
-/* Plain reads so far in a round, by the way they are done. */
-struct bench_reads {
-    double bytes[PROBE_N_WAYS], seconds[PROBE_N_WAYS];
-    double beside[PROBE_N_WAYS]; // seconds of the steps of decoding they came after
-    size_t n_passes;
-    double step_seconds; // of all steps of decoding
-    size_t n_steps;
-};
+/* How often each way to read has its turn in a round; even, for there are two halves. */
+enum { BENCH_READ_TURNS = 6, BENCH_READ_PASSES = BENCH_READ_TURNS * PROBE_N_WAYS };
 
 struct bench {
     struct bench_args args;
@@ -63,8 +58,10 @@ struct bench {
     double first_seconds;
     struct probe_speeds before, after; // arithmetic; zeros: not measured
     struct probe_reader *reader;       // NULL: reads are not measured
-    double *reads;                     // (PROBE_N_WAYS, n_runs) of the depth that is being tested
-    struct bench_reads round;
+    double *reads;      // (depths.n, n_runs * BENCH_READ_TURNS, PROBE_N_WAYS)
+    double *read_turns; // of these the depth that is being tested
+    double *read_space; // (2, n_runs * BENCH_READ_TURNS), for medians
+    size_t n_passes;    // done at this depth
     uint64_t peak_unread, anon_unread; // resident before the first plain read
     struct progress progress;
 };
@@ -76,6 +73,18 @@ static inline size_t bench_max(size_t a, size_t b) { return a > b ? a : b; }
 /* Makes the list of tests from arguments and lists; false: out of memory. */
 bool bench_plan(struct bench *bench);
 enum octet_status bench_run(struct bench *bench, struct octet_err *err);
+
+/* bench_reads.c */
+
+/* Whether there was memory for a reader and what it measures, unless ceilings are not asked for. */
+bool bench_reads_open(struct bench *bench, int n_threads, const char *isa);
+void bench_reads_close(struct bench *bench);
+void bench_reads_begin(struct bench *bench, size_t i_depth);
+/* Goes on until N_PASSES are done at this depth, after a step of decoding that took BESIDE seconds;
+ * 0: there is none. */
+void bench_read_on(struct bench *bench, size_t n_passes, double beside);
+/* The ceilings of the tests of this depth. */
+void bench_reads_end(struct bench *bench, struct bench_test *tests, size_t n_tests);
 double bench_median(double *values, size_t n); // sorts them
 
 /* bench_print.c */

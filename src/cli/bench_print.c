@@ -120,6 +120,14 @@ static size_t columns_of(const struct bench *bench, const struct bench_test *tes
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
+static json_t *reads_json(const double reads[PROBE_N_WAYS]) {
+    json_t *const array = json_array();
+    for (size_t way = 0; way < PROBE_N_WAYS; way++) {
+        json_array_append_new(array, json_out_number(reads[way] / 1e9));
+    }
+    return array;
+}
+
 static json_t *result_json(const struct bench *bench, const struct bench_test *test) {
     json_t *const object = json_pack("{s:s, s:s}", "test", kind_names[test->kind], "isa",
                                      bench->info.isa);
@@ -132,11 +140,13 @@ static json_t *result_json(const struct bench *bench, const struct bench_test *t
             whole ? json_integer((json_int_t)value) : json_out_number(value);
         json_object_set_new(object, columns[i].name, number);
     }
-    json_t *const reads = json_array();
-    for (size_t way = 0; way < PROBE_N_WAYS; way++) {
-        json_array_append_new(reads, json_out_number(test->reads[way] / 1e9));
+    json_object_set_new(object, "reads_gb_per_s", reads_json(test->reads));
+    json_t *const turns = json_array();
+    const size_t n_turns = (size_t)bench->args.n_runs * BENCH_READ_TURNS;
+    for (size_t i = 0; test->read_turns != NULL && i < n_turns; i++) {
+        json_array_append_new(turns, reads_json(test->read_turns + i * PROBE_N_WAYS));
     }
-    json_object_set_new(object, "reads_gb_per_s", reads);
+    json_object_set_new(object, "read_turns_gb_per_s", turns);
     return object;
 }
 

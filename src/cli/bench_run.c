@@ -8,9 +8,7 @@
 #include "base/mem.h"
 #include "cli/bench.h"
 
-enum { WARM_UP_TOKENS = 32, READ_PASSES = 3 * PROBE_N_WAYS };
-
-static const size_t most_read = (size_t)4 << 30; // of each file in one pass
+enum { WARM_UP_TOKENS = 32 };
 
 static void add_test(struct bench *bench, enum bench_kind kind, int32_t depth, int32_t steps,
                      size_t n_sequences) {
@@ -63,63 +61,12 @@ static enum octet_status go_back(struct bench *bench, size_t n, int32_t depth,
     return whole ? OCTET_OK : sync_to(bench, n, depth, err);
 }
 
-/* Seconds, and bytes added to N_READ, of plain reads of what the model's files hold. */
-static double read_files(struct bench *bench, size_t way, double *n_read) {
-    double taken = 0;
-    const void *bytes;
-    size_t n_bytes;
-    for (size_t i = 0; octet_model_file(bench->model, i, &bytes, &n_bytes); i++) {
-        const size_t n = n_bytes < most_read ? n_bytes : most_read;
-        taken += probe_reader_time(bench->reader, way, bytes, n);
-        *n_read += (double)n;
-    }
-    return taken;
-}
-
-/* Goes on until N_PASSES of the round are done, after a step of decoding that took BESIDE seconds.
- * It is the files' own memory that counts: other memory of a virtual machine may be nearer or
- * farther. */
-static void read_on(struct bench *bench, size_t n_passes, double beside) {
-    struct bench_reads *const round = &bench->round;
-    if (bench->reader == NULL) return;
-    if (bench->peak_unread == 0) {
-        bench->peak_unread = probe_rss_peak();
-        bench->anon_unread = probe_rss_anon();
-    }
-    for (; round->n_passes < n_passes; round->n_passes++) {
-        const size_t way = round->n_passes % PROBE_N_WAYS;
-        round->seconds[way] += read_files(bench, way, &round->bytes[way]);
-        round->beside[way] += beside;
-    }
-}
-
-/* What a way to read has come to in a round. Passes are averaged, as a run of a test is as long as
- * all of them: the best moment of several would be no speed that lasts. And of nine averages of a
- * few moments the highest would be the luckiest: so it counts how much faster than the steps next
- * to them passes were, as memory was the same for both. */
-static double speed_of_way(const struct bench_reads *round, size_t way) {
-    if (round->seconds[way] <= 0) return 0;
-    const double speed = round->bytes[way] / round->seconds[way];
-    if (round->n_steps == 0) return speed;
-    const double n_passes = READ_PASSES / PROBE_N_WAYS;
-    return speed * round->beside[way] / n_passes * (double)round->n_steps / round->step_seconds;
-}
-
-/* The ceilings of a round. */
-static void end_round(struct bench *bench, size_t i_round) {
-    read_on(bench, READ_PASSES, 0);
-    for (size_t way = 0; bench->reader != NULL && way < PROBE_N_WAYS; way++) {
-        double *const of_way = bench->reads + way * (size_t)bench->args.n_runs;
-        of_way[i_round] = speed_of_way(&bench->round, way);
-    }
-    bench->round = (struct bench_reads){0};
-}
-
 /* SECONDS: what they take is added, and memory is measured between those of decoding; NULL: that
  * does not matter. */
 static enum octet_status run_steps(struct bench *bench, const struct bench_test *test,
                                    int32_t steps, double *seconds, struct octet_err *err) {
     const int32_t length = test->kind == BENCH_PREFILL ? steps : 1;
+    const size_t n_read = bench->n_passes;
     enum octet_status status = OCTET_OK;
     for (int32_t i = length; i <= steps && status == OCTET_OK; i++) {
         const double start = probe_seconds();
@@ -128,9 +75,7 @@ static enum octet_status run_steps(struct bench *bench, const struct bench_test 
         const double taken = probe_seconds() - start;
         *seconds += taken;
         if (test->kind != BENCH_DECODE) continue;
-        bench->round.step_seconds += taken;
-        bench->round.n_steps++;
-        read_on(bench, READ_PASSES * (size_t)i / (size_t)steps, taken);
+        bench_read_on(bench, n_read + BENCH_READ_PASSES * (size_t)i / (size_t)steps, taken);
     }
     return status;
 }
@@ -154,28 +99,6 @@ static enum octet_status run_once(struct bench *bench, struct bench_test *test, 
     test->speeds[round] = (double)test->steps * (double)test->n_sequences / seconds;
     if (round == 0) note_memory(bench, test);
     return status;
-}
-
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double bench_median(double *values, size_t n) {
-    qsort(values, n, sizeof *values, compare_doubles);
-    return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
-
-/* The way that is the fastest in the median over the rounds, as speeds are medians as well. */
-static void summarise_reads(const struct bench *bench, struct bench_test *test) {
-    const size_t n_runs = (size_t)bench->args.n_runs;
-    test->read_ceiling = (double)NAN;
-    for (size_t way = 0; way < PROBE_N_WAYS; way++) {
-        test->reads[way] = bench->reader == NULL
-                               ? (double)NAN
-                               : bench_median(bench->reads + way * n_runs, n_runs);
-        test->read_ceiling = fmax(test->read_ceiling, test->reads[way]);
-    }
 }
 
 static enum octet_status warm_up(struct bench *bench, const struct bench_test *test,
@@ -202,9 +125,9 @@ static enum octet_status run_depth(struct bench *bench, struct bench_test *tests
             progress_update(&bench->progress, done * n_runs + round * n_tests + i + 1,
                             bench->n_tests * n_runs);
         }
-        if (status == OCTET_OK) end_round(bench, round);
+        if (status == OCTET_OK) bench_read_on(bench, (round + 1) * BENCH_READ_PASSES, 0);
     }
-    for (size_t i = 0; i < n_tests && status == OCTET_OK; i++) summarise_reads(bench, &tests[i]);
+    if (status == OCTET_OK) bench_reads_end(bench, tests, n_tests);
     return status;
 }
 
@@ -221,10 +144,11 @@ static void summarise(struct bench_test *test, size_t n) {
 
 enum octet_status bench_run(struct bench *bench, struct octet_err *err) {
     enum octet_status status = OCTET_OK;
-    for (size_t i = 0, n; i < bench->n_tests && status == OCTET_OK; i += n) {
+    for (size_t i = 0, n, i_depth = 0; i < bench->n_tests && status == OCTET_OK; i += n) {
         for (n = 1; i + n < bench->n_tests; n++) {
             if (bench->tests[i + n].depth != bench->tests[i].depth) break;
         }
+        bench_reads_begin(bench, i_depth++);
         status = run_depth(bench, bench->tests + i, n, err);
     }
     for (size_t i = 0; i < bench->n_tests && status == OCTET_OK; i++) {

@@ -152,16 +152,6 @@ static enum octet_status measure_arithmetic(const struct bench *bench, struct pr
     return probe_arithmetic(n_threads_asked(bench), isa_of_ceilings(), speeds, err);
 }
 
-static int open_reader(struct bench *bench) {
-    if (bench->args.no_ceilings) return OPTIONS_RUN;
-    bench->reader = probe_reader_open(n_threads_asked(bench), isa_of_ceilings());
-    bench->reads = mem_array(PROBE_N_WAYS, (size_t)bench->args.n_runs * sizeof *bench->reads);
-    if (bench->reader == NULL || bench->reads == NULL) {
-        return output_error("out of memory for the measurement of reads");
-    }
-    return OPTIONS_RUN;
-}
-
 static enum octet_status first_tokens(struct bench *bench, double start, struct octet_err *err) {
     const enum octet_status status =
         octet_session_sync(bench->sessions[0], bench->tokens, BENCH_FIRST_TOKENS, err);
@@ -181,8 +171,10 @@ static int bench_model(struct bench *bench) {
     const size_t n_sequences = batches->n > 0 ? (size_t)batches->items[batches->n - 1] : 1;
     status = make_tokens(bench, n_sequences);
     if (status == OPTIONS_RUN) status = open_sessions(bench, n_sequences);
-    if (status == OPTIONS_RUN) status = open_reader(bench);
     if (status != OPTIONS_RUN) return status;
+    if (!bench_reads_open(bench, n_threads_asked(bench), isa_of_ceilings())) {
+        return output_error("out of memory for the measurement of reads");
+    }
     if (!bench_plan(bench)) return output_error("out of memory for the results");
     if (first_tokens(bench, start, &err) != OCTET_OK) return output_failure(&err);
     progress_open(&bench->progress, "bench", PROGRESS_RUNS);
@@ -235,8 +227,7 @@ static int bench_command(const struct command *command, int argc, char **argv) {
     mem_free(bench.tokens);
     mem_free(bench.tests);
     mem_free(bench.speeds);
-    mem_free(bench.reads);
-    probe_reader_close(bench.reader);
+    bench_reads_close(&bench);
     return status;
 }
 

@@ -118,16 +118,17 @@ INLINE void prefetch_token(const int8_t *q, size_t n_bytes) {
         _mm_prefetch((const void *)(q + ahead + i), _MM_HINT_T0);
 }
 
-/* For block I of N that begin at FIRST and meet, one after the other, 256 activations each. */
-INLINE void prefetch_block(const struct token *t, const uint8_t *first, size_t block_bytes,
-                           size_t i, size_t n, const int8_t *q) {
-    // A jump, for without one a compiler gathers the prefetches of all blocks in one place, which
+/* Part I of N of the N_BYTES at FIRST, where it is worked on. It meets N_Q activations at Q, which
+ * may be fetched, too. */
+INLINE void prefetch_part(const struct token *t, const uint8_t *first, size_t n_bytes, size_t i,
+                          size_t n, const int8_t *q, size_t n_q) {
+    // A jump, for without one a compiler gathers the prefetches of all parts in one place, which
     // costs a tenth of what memory gives.
     if (__builtin_expect(t->ahead < AHEAD_OUTER, 1)) {
-        prefetch_from(first + i * block_bytes + t->ahead, block_bytes);
-        prefetch_token(q, 256);
+        prefetch_from(first + i * n_bytes / n + t->ahead, n_bytes / n);
+        prefetch_token(q, n_q);
     } else {
-        prefetch_outer(first, t->ahead, n * block_bytes, i, n);
+        prefetch_outer(first, t->ahead, n_bytes, i, n);
     }
 }
 

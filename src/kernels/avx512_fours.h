@@ -216,7 +216,7 @@ INLINE void add_four(const struct four_format *f, const uint8_t *row, size_t b, 
     UNROLL
     for (size_t k = 0; k < 4; k++) {
         __asm__("" : "+r"(q)); // a compiler would rather fetch for all blocks at once
-        if (k < n) prefetch_block(t, first, step, k, n, q + k * 256);
+        if (k < n) prefetch_part(t, first, n * step, k, n, q + k * 256, 256);
         UNROLL
         for (size_t j = 0; j < 4; j++)
             dot[j] = _mm512_dpbusd_epi32(dot[j], f->code(&turned, j, k),

@@ -173,13 +173,14 @@ INLINE __m512i pack_sums(__m512i dots, __m512i d, const int32_t *sum) {
 INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t b, size_t n,
                        const struct token *t, const struct sums *out) {
     const uint8_t *block = row + b * f->block_bytes;
-    __m512i dot[4] = {0}, first, second, v[OF_SIXTEEN];
+    const int8_t *q = t->q + b * 32;
+    __m512i dot[4] = {0}, first, second, v[OF_SIXTEEN] = {0};
     const bool whole = n == 16 && fills_five(f);
-    prefetch(t, block, n * f->block_bytes);
     if (whole) load_sixteen(block, f->block_bytes, v);
     UNROLL
     for (size_t i = 0; i < 4; i++) {
         if (4 * i >= n) continue;
+        prefetch_part(t, block, n * f->block_bytes, i, (n + 3) / 4, q + 4 * i * 32, 0);
         struct four p = four_from(block + 4 * i * f->block_bytes, f->block_bytes, n - 4 * i);
         __m512i last_16;
         if (whole) {
@@ -187,7 +188,7 @@ INLINE void add_halves(const struct halves_format *f, const uint8_t *row, size_t
             p.last_16 = &last_16;
         }
         f->load(p, &first, &second);
-        dot[i] = dot_halves(first, second, t->q + (b + 4 * i) * 32);
+        dot[i] = dot_halves(first, second, q + 4 * i * 32);
     }
     __m512i dots = sum_halves(f, dot);
     if (f->packed) {

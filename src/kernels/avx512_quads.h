@@ -126,7 +126,7 @@ INLINE __m512i dot_block(const struct quad_format *f, const uint8_t *block, size
                          const __m512i scales[2], const struct token *t, const int8_t *q) {
     __m512i code[4];
     q += i * 256;
-    prefetch_block(t, block, f->block_bytes, i, n, q);
+    prefetch_part(t, block, n * f->block_bytes, i, n, q, 256);
     block += i * f->block_bytes;
     f->load_codes(block, f->group == 32 && !merges(f) ? IN_ORDER : FOR_MERGE, code);
     if (merges(f))
@@ -414,7 +414,7 @@ static void direct_iq4_xs(const uint8_t *row, size_t n_blocks, const struct toke
             const uint8_t *p = block + at * step;
             const int8_t *q = t->q + (b + at) * 256;
             __m512i code[4];
-            prefetch_block(t, block, step, i, 4, q);
+            prefetch_part(t, block, 4 * step, i, 4, q, 256);
             UNROLL
             for (size_t j = 0; j < 4; j += 2) {
                 const uint8_t *qs = ((const struct block_iq4_xs *)p)->qs;
