@@ -108,6 +108,13 @@ INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direc
     return acc;
 }
 
+/* Where struct block has the sub-scales of chunk C. */
+INLINE __m256i scale_of(size_t c) { return _mm256_set1_epi16((short)(c * 0x202 + 0x100)); }
+
+INLINE __m256i times_offset(__m256i scale, int offset) {
+    return _mm256_mullo_epi16(scale, _mm256_set1_epi16((short)offset));
+}
+
 /* The sum over the lanes of sum[t] is that of sub-scale * element * activation of a block; those of
  * token t are at q + t * stride. */
 INLINE void dot_block(const struct block *w, const struct traits *f, const int8_t *q, size_t stride,
@@ -115,9 +122,8 @@ INLINE void dot_block(const struct block *w, const struct traits *f, const int8_
     UNROLL
     for (size_t t = 0; t < n; t++) sum[t] = _mm256_setzero_si256();
     UNROLL
-    for (int c = 0; c < 8; c++) {
-        __m256i place = _mm256_set1_epi16((short)(c * 0x202 + 0x100));
-        __m256i scale = _mm256_shuffle_epi8(w->scale, place);
+    for (size_t c = 0; c < 8; c++) {
+        __m256i scale = _mm256_shuffle_epi8(w->scale, scale_of(c));
         UNROLL
         for (size_t t = 0; t < n; t++) {
             __m256i a = load_256(q + t * stride + c * CHUNK);
@@ -127,7 +133,7 @@ INLINE void dot_block(const struct block *w, const struct traits *f, const int8_
         }
     }
     if (!f->offset) return;
-    __m256i excess = _mm256_mullo_epi16(w->scale, _mm256_set1_epi16(f->offset));
+    __m256i excess = times_offset(w->scale, f->offset);
     UNROLL
     for (size_t t = 0; t < n; t++)
         sum[t] = _mm256_sub_epi32(sum[t], _mm256_madd_epi16(excess, bsum[t]));
@@ -171,6 +177,64 @@ INLINE void direct_256(load_fn *load, size_t block_bytes, const struct traits *f
     }
 }
 
+/* Adds sub-scale * element * activation of chunks C .. C + 3, which W and Q begin with. */
+INLINE __m256i add_chunks(__m256i sum, const __m256i w[4], const int8_t *q, size_t c,
+                          __m256i scale) {
+    UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        __m256i x = _mm256_maddubs_epi16(w[i], load_256(q + i * CHUNK));
+        x = _mm256_madd_epi16(x, _mm256_shuffle_epi8(scale, scale_of(c + i)));
+        sum = _mm256_add_epi32(sum, x);
+        IN_THIS_ORDER(sum);
+    }
+    return sum;
+}
+
+/* Q6_K for N tokens. Half of the elements of 8 rows at a time, so that what rows share stays in
+ * registers; of each call of the loader only what is used remains. */
+INLINE void direct_by_halves(const struct direct *r, size_t n, __m256 *acc) {
+    UNROLL
+    for (size_t t = 0; t < n; t++) acc[t] = _mm256_setzero_ps();
+    for (size_t b = 0; b < r->n_blocks; b++) {
+        const uint8_t *p[WIDTH];
+        blocks_at(r, b, sizeof(struct block_q6_k), p);
+        __m256i scale[WIDTH], less[2], isum[2][WIDTH];
+        float d[WIDTH];
+        UNROLL
+        for (size_t t = 0; t < n; t++) {
+            __m256i bsum = load_256(r->bsum + t * (r->k / QUANT_GROUP) + b * 16);
+            less[t] = _mm256_sub_epi16(_mm256_setzero_si256(), even_odd_16(bsum));
+        }
+        for (size_t i = 0; i < WIDTH; i++) {
+            struct block w;
+            load_q6_k(p[i], &w);
+            scale[i] = w.scale;
+            d[i] = w.d;
+            UNROLL
+            for (size_t t = 0; t < n; t++)
+                isum[t][i] = _mm256_madd_epi16(times_offset(w.scale, 32), less[t]);
+        }
+        UNROLL
+        for (size_t c = 0; c < 8; c += 4) {
+            for (size_t i = 0; i < WIDTH; i++) {
+                struct block w;
+                fetch_line(r, p[i], sizeof(struct block_q6_k), c / 2);
+                fetch_line(r, p[i], sizeof(struct block_q6_k), c / 2 + 1);
+                load_q6_k(p[i], &w);
+                UNROLL
+                for (size_t t = 0; t < n; t++) {
+                    const int8_t *q = r->q + t * r->k + b * QUANT_MAX_BLOCK;
+                    isum[t][i] = add_chunks(isum[t][i], w.w + c, q + c * CHUNK, c, scale[i]);
+                }
+            }
+        }
+        UNROLL
+        for (size_t t = 0; t < n; t++)
+            acc[t] = add_scaled(acc[t], sum_each(isum[t]), _mm256_loadu_ps(d),
+                                r->d[t * r->n_blocks + b]);
+    }
+}
+
 /* Two groups of 32 at a time, whose first halves lie in the low nibbles of 32 bytes. */
 INLINE __m256 direct_iq4_xs(const struct direct *r) {
     const __m256i levels = _mm256_broadcastsi128_si256(iq4_levels());
@@ -190,6 +254,8 @@ INLINE __m256 direct_iq4_xs(const struct direct *r) {
             __m256i a0 = load_256(q), a1 = load_256(q + CHUNK);
             __m256i first = _mm256_permute2x128_si256(a0, a1, 0x20);
             __m256i second = _mm256_permute2x128_si256(a0, a1, 0x31);
+            // Shared by all rows; signs are given to the levels, none of which is -128.
+            __m256i size_first = _mm256_abs_epi8(first), size_second = _mm256_abs_epi8(second);
             // Groups 2c and 2c + 1 are places 2c and 2c + 1 of scale's halves, which are alike.
             const __m256i of_group = _mm256_set_m128i(_mm_set1_epi16((short)(c * 0x404 + 0x302)),
                                                       _mm_set1_epi16((short)(c * 0x404 + 0x100)));
@@ -200,8 +266,10 @@ INLINE __m256 direct_iq4_xs(const struct direct *r) {
                 __m256i s = _mm256_shuffle_epi8(scale[i], of_group);
                 __m256i low = _mm256_shuffle_epi8(levels, low_nibbles(v));
                 __m256i high = _mm256_shuffle_epi8(levels, high_nibbles(v));
-                low = _mm256_madd_epi16(products(low, first, true), s);
-                high = _mm256_madd_epi16(products(high, second, true), s);
+                low = _mm256_madd_epi16(
+                    _mm256_maddubs_epi16(size_first, _mm256_sign_epi8(low, first)), s);
+                high = _mm256_madd_epi16(
+                    _mm256_maddubs_epi16(size_second, _mm256_sign_epi8(high, second)), s);
                 isum[i] = _mm256_add_epi32(isum[i], _mm256_add_epi32(low, high));
                 IN_THIS_ORDER(isum[i]);
             }

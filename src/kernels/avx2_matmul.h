@@ -100,12 +100,10 @@ static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q6_k(const struct direct *r) {
     __m256 acc;
-    direct_256(load_q6_k, sizeof(struct block_q6_k), &q6_k, r, 1, &acc);
+    direct_by_halves(r, 1, &acc);
     return acc;
 }
-static void direct_two_q6_k(const struct direct *r, __m256 acc[2]) {
-    direct_256(load_q6_k, sizeof(struct block_q6_k), &q6_k, r, 2, acc);
-}
+static void direct_two_q6_k(const struct direct *r, __m256 acc[2]) { direct_by_halves(r, 2, acc); }
 static void build_iq4_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &iq4_xs);
     heads_iq4_xs(p, &heads);
