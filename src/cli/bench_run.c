@@ -3,7 +3,6 @@
  * steps of decoding, as memory that is shared may change its speed within a second. The context is
  * computed once per depth: a run is undone by going back to it. */
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "cli/bench.h"
