@@ -345,7 +345,7 @@ struct product {
 
 /* Rows from FIRST_ROW and tokens from FIRST_TOKEN have the bits they have within the whole. */
 static void check_part(const struct kernels *k, const struct product *p, size_t first_row,
-                       size_t n_rows, size_t first_token, size_t n) {
+                       size_t n_rows, size_t first_token, size_t n, size_t ahead) {
     const float guard = 12345.0f;
     size_t n_blocks = p->a->k / p->a->block;
     struct act part = {.n = n,
@@ -354,7 +354,7 @@ static void check_part(const struct kernels *k, const struct product *p, size_t 
                        .q = p->a->q + first_token * p->a->k,
                        .d = p->a->d + first_token * n_blocks,
                        .bsum = p->a->bsum + first_token * (p->a->k / QUANT_GROUP),
-                       .ahead = first_row * 64}; // what is fetched meanwhile changes nothing
+                       .ahead = ahead};
     for (size_t i = 0; i < MAX_TOKENS * LDY; i++) p->y[i] = guard;
     kernels_multiply(k, p->type, p->w + first_row * quant_row_bytes(p->type, p->a->k), n_rows,
                      &part, p->y, LDY, p->scratch);
@@ -373,11 +373,14 @@ static void check_part(const struct kernels *k, const struct product *p, size_t 
 static void check_parts(const struct kernels *k, const struct product *p) {
     static const size_t rows[] = {1, 3, 4, 15, 16, 17, 40};
     static const size_t tokens[] = {1, 2, 3, 4, 5, 7, 8, 11, 17, 32, 33};
+    // What is fetched meanwhile, and in which order rows are read, changes nothing.
+    static const size_t ahead[] = {0, AHEAD_STREAMS / 2, AHEAD_STREAMS, AHEAD_OUTER};
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         for (size_t j = 0; j < sizeof rows / sizeof *rows; j++) {
             if (p->a->k > 1024 && (i + j) % 3) continue;
-            check_part(k, p, 0, rows[j], 0, tokens[i]);
-            check_part(k, p, MAX_ROWS - rows[j], rows[j], MAX_TOKENS - tokens[i], tokens[i]);
+            check_part(k, p, 0, rows[j], 0, tokens[i], ahead[(i + j) % 4]);
+            check_part(k, p, MAX_ROWS - rows[j], rows[j], MAX_TOKENS - tokens[i], tokens[i],
+                       ahead[(i + j + 3) % 4]);
         }
 }
 

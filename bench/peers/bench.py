@@ -138,7 +138,7 @@ def spread(name, values):
 
 def fastest_reads(octet):
     """Each round's reads in the fastest way, which half of the turns choose for the other half: the
-    highest of nine medians of noisy values would be the luckiest one."""
+    highest of as many medians of noisy values would be the luckiest one."""
     turns = [[speed / row["gb_per_s"] for speed in turn]
              for row in octet for turn in row["read_turns_gb_per_s"]]
     ways = [[statistics.median(way) for way in zip(*turns[half::2])] for half in (0, 1)]

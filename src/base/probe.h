@@ -42,7 +42,7 @@ enum octet_status probe_read_bandwidth(int n_threads, double *bytes_per_second,
                                        struct octet_err *err);
 
 /* Reads memory that is there already, such as the weights of a model, in PROBE_N_WAYS ways. */
-enum { PROBE_N_WAYS = 9 };
+enum { PROBE_N_WAYS = 11 };
 struct probe_reader;
 struct probe_reader *probe_reader_open(int n_threads, const char *isa); // NULL: out of memory
 void probe_reader_close(struct probe_reader *reader);

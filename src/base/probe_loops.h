@@ -18,7 +18,9 @@
     X(2, 0)                                                                                        \
     X(2, 2048)                                                                                     \
     X(4, 0)                                                                                        \
-    X(4, 2048)
+    X(4, 512)                                                                                      \
+    X(4, 2048)                                                                                     \
+    X(8, 512)
 
 #define PROBE_COUNT_ONE(n_streams, ahead) +1
 enum { PROBE_N_READS = PROBE_READ_LIST(PROBE_COUNT_ONE) };

@@ -83,8 +83,8 @@ static double median_of_half(const struct bench *bench, size_t way, size_t first
 }
 
 /* The median over the turns of the fastest way, which half of them choose for the other half: the
- * highest of nine medians of noisy values would be the luckiest one, some hundredths above what all
- * nine have if they are the same. */
+ * highest of as many medians of noisy values would be the luckiest one, some hundredths above what
+ * all have if they are the same. */
 static double fastest_reads(const struct bench *bench) {
     const size_t n = n_turns(bench);
     double *const picked = bench->read_space + n;

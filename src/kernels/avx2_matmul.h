@@ -58,11 +58,14 @@ static void build_q2_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q2_k(const struct direct *r) {
     __m256 acc;
-    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 1, &acc);
+    if (r->outer)
+        direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, true, 1, &acc);
+    else
+        direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, false, 1, &acc);
     return acc;
 }
 static void direct_two_q2_k(const struct direct *r, __m256 acc[2]) {
-    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 2, acc);
+    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, r->outer, 2, acc);
 }
 static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q3_k);
@@ -71,11 +74,14 @@ static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q3_k(const struct direct *r) {
     __m256 acc;
-    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 1, &acc);
+    if (r->outer)
+        direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, true, 1, &acc);
+    else
+        direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, false, 1, &acc);
     return acc;
 }
 static void direct_two_q3_k(const struct direct *r, __m256 acc[2]) {
-    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 2, acc);
+    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, r->outer, 2, acc);
 }
 static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q4_k);
@@ -83,7 +89,8 @@ static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_nibbles(p, offsetof(struct block_q4_k, qs), 8, true, map_same, s->w + i * 64);
 }
 static __m256 direct_q4_k(const struct direct *r) {
-    return direct_six_bits(sizeof(struct block_q4_k), false, r);
+    return r->outer ? direct_six_bits(sizeof(struct block_q4_k), false, r, true)
+                    : direct_six_bits(sizeof(struct block_q4_k), false, r, false);
 }
 static void build_q5_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q5_k);
@@ -91,7 +98,8 @@ static void build_q5_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_planes(p, offsetof(struct block_q5_k, qh), 5, codes_q5_k, s->w + i * 64);
 }
 static __m256 direct_q5_k(const struct direct *r) {
-    return direct_six_bits(sizeof(struct block_q5_k), true, r);
+    return r->outer ? direct_six_bits(sizeof(struct block_q5_k), true, r, true)
+                    : direct_six_bits(sizeof(struct block_q5_k), true, r, false);
 }
 static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q6_k);
@@ -100,21 +108,29 @@ static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q6_k(const struct direct *r) {
     __m256 acc;
-    direct_by_halves(r, 1, &acc);
+    if (r->outer)
+        direct_by_halves(r, true, 1, &acc);
+    else
+        direct_by_halves(r, false, 1, &acc);
     return acc;
 }
-static void direct_two_q6_k(const struct direct *r, __m256 acc[2]) { direct_by_halves(r, 2, acc); }
+static void direct_two_q6_k(const struct direct *r, __m256 acc[2]) {
+    direct_by_halves(r, r->outer, 2, acc);
+}
 static void build_iq4_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &iq4_xs);
     heads_iq4_xs(p, &heads);
     build_nibbles(p, offsetof(struct block_iq4_xs, qs), 8, false, map_iq4, s->w + i * 64);
+}
+static __m256 direct_iq4_xs(const struct direct *r) {
+    return r->outer ? direct_levels(r, true) : direct_levels(r, false);
 }
 static void build_iq1_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq1_s, &iq1, s, i);
 }
 static __m256 direct_iq1_s(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq1_s, sizeof(struct block_iq1_s), &iq1, r, 1, &acc);
+    direct_256(load_iq1_s, sizeof(struct block_iq1_s), &iq1, r, r->outer, 1, &acc);
     return acc;
 }
 static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -122,7 +138,7 @@ static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_iq1_m(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq1_m, sizeof(struct block_iq1_m), &iq1, r, 1, &acc);
+    direct_256(load_iq1_m, sizeof(struct block_iq1_m), &iq1, r, r->outer, 1, &acc);
     return acc;
 }
 static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -130,7 +146,7 @@ static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t
 }
 static __m256 direct_iq2_xxs(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), &iq2, r, 1, &acc);
+    direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), &iq2, r, r->outer, 1, &acc);
     return acc;
 }
 static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -138,7 +154,7 @@ static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t 
 }
 static __m256 direct_iq2_xs(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), &iq2, r, 1, &acc);
+    direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), &iq2, r, r->outer, 1, &acc);
     return acc;
 }
 static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -146,7 +162,7 @@ static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_iq2_s(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq2_s, sizeof(struct block_iq2_s), &iq2, r, 1, &acc);
+    direct_256(load_iq2_s, sizeof(struct block_iq2_s), &iq2, r, r->outer, 1, &acc);
     return acc;
 }
 static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -154,7 +170,7 @@ static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t
 }
 static __m256 direct_iq3_xxs(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), &iq3_xxs, r, 1, &acc);
+    direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), &iq3_xxs, r, r->outer, 1, &acc);
     return acc;
 }
 static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -162,7 +178,7 @@ static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_iq3_s(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq3_s, sizeof(struct block_iq3_s), &iq3_s, r, 1, &acc);
+    direct_256(load_iq3_s, sizeof(struct block_iq3_s), &iq3_s, r, r->outer, 1, &acc);
     return acc;
 }
 static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -170,7 +186,7 @@ static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_tq1_0(const struct direct *r) {
     __m256 acc;
-    direct_256(load_tq1_0, sizeof(struct block_tq1_0), &ternary, r, 1, &acc);
+    direct_256(load_tq1_0, sizeof(struct block_tq1_0), &ternary, r, r->outer, 1, &acc);
     return acc;
 }
 static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -178,7 +194,7 @@ static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_tq2_0(const struct direct *r) {
     __m256 acc;
-    direct_256(load_tq2_0, sizeof(struct block_tq2_0), &ternary, r, 1, &acc);
+    direct_256(load_tq2_0, sizeof(struct block_tq2_0), &ternary, r, r->outer, 1, &acc);
     return acc;
 }
 
@@ -209,26 +225,30 @@ static void build_q4_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_nibbles(p, offsetof(struct block_q4_0, qs), 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_0(const struct direct *r) {
-    return direct_32(pair_q4_0, sizeof(struct block_q4_0), true, &q4_0, r);
+    return r->outer ? direct_32(pair_q4_0, sizeof(struct block_q4_0), true, &q4_0, r, true)
+                    : direct_32(pair_q4_0, sizeof(struct block_q4_0), true, &q4_0, r, false);
 }
 static void build_q4_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, true, s, i);
     build_nibbles(p, offsetof(struct block_q4_1, qs), 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_1(const struct direct *r) {
-    return direct_32(pair_q4_1, sizeof(struct block_q4_1), true, &q4_1, r);
+    return r->outer ? direct_32(pair_q4_1, sizeof(struct block_q4_1), true, &q4_1, r, true)
+                    : direct_32(pair_q4_1, sizeof(struct block_q4_1), true, &q4_1, r, false);
 }
 static void build_q5_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_32(p, load_q5_0, &q5_0, s, i);
 }
 static __m256 direct_q5_0(const struct direct *r) {
-    return direct_32(pair_q5_0, sizeof(struct block_q5_0), true, &q5_0, r);
+    return r->outer ? direct_32(pair_q5_0, sizeof(struct block_q5_0), true, &q5_0, r, true)
+                    : direct_32(pair_q5_0, sizeof(struct block_q5_0), true, &q5_0, r, false);
 }
 static void build_q5_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_32(p, load_q5_1, &q5_1, s, i);
 }
 static __m256 direct_q5_1(const struct direct *r) {
-    return direct_32(pair_q5_1, sizeof(struct block_q5_1), true, &q5_1, r);
+    return r->outer ? direct_32(pair_q5_1, sizeof(struct block_q5_1), true, &q5_1, r, true)
+                    : direct_32(pair_q5_1, sizeof(struct block_q5_1), true, &q5_1, r, false);
 }
 static void build_q8_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
@@ -236,21 +256,24 @@ static void build_q8_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     transpose(p, offsetof(struct block_q8_0, qs) + 16, s->w + i * 8 + 4);
 }
 static __m256 direct_q8_0(const struct direct *r) {
-    return direct_32(pair_q8_0, sizeof(struct block_q8_0), true, &q8_0, r);
+    return r->outer ? direct_32(pair_q8_0, sizeof(struct block_q8_0), true, &q8_0, r, true)
+                    : direct_32(pair_q8_0, sizeof(struct block_q8_0), true, &q8_0, r, false);
 }
 static void build_iq4_nl(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
     build_nibbles(p, offsetof(struct block_iq4_nl, qs), 1, false, map_iq4, s->w + i * 8);
 }
 static __m256 direct_iq4_nl(const struct direct *r) {
-    return direct_32(pair_iq4_nl, sizeof(struct block_iq4_nl), true, &q8_0, r);
+    return r->outer ? direct_32(pair_iq4_nl, sizeof(struct block_iq4_nl), true, &q8_0, r, true)
+                    : direct_32(pair_iq4_nl, sizeof(struct block_iq4_nl), true, &q8_0, r, false);
 }
 static void build_mxfp4(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     _mm256_storeu_ps(s->d[i], mxfp4_scales(p));
     build_nibbles(p, offsetof(struct block_mxfp4, qs), 1, false, map_mxfp4, s->w + i * 8);
 }
 static __m256 direct_mxfp4(const struct direct *r) {
-    return direct_32(pair_mxfp4, sizeof(struct block_mxfp4), false, &mxfp4, r);
+    return r->outer ? direct_32(pair_mxfp4, sizeof(struct block_mxfp4), false, &mxfp4, r, true)
+                    : direct_32(pair_mxfp4, sizeof(struct block_mxfp4), false, &mxfp4, r, false);
 }
 
 /* ---- All of them ----------------------------------------------------------------------------- */
@@ -286,32 +309,48 @@ static const struct format *find_format(uint32_t id) {
     return f;
 }
 
-/* Rows ROW .. ROW + 7; missing ones repeat the last one, and nobody looks at what comes of them. */
-static void rows_from(const struct job *job, size_t row, const uint8_t *p[WIDTH]) {
-    for (size_t r = 0; r < WIDTH; r++)
-        p[r] = job->w + (row + r < job->n_rows ? row + r : job->n_rows - 1) * job->row_bytes;
+/* Rows ROW, ROW + STEP, ...; missing ones repeat the last one, and nobody looks at what comes of
+ * them. */
+static void rows_from(const struct job *job, size_t row, size_t step, const uint8_t *p[WIDTH]) {
+    for (size_t r = 0; r < WIDTH; r++, row += step)
+        p[r] = job->w + (row < job->n_rows ? row : job->n_rows - 1) * job->row_bytes;
 }
 
+static void direct_rows(const struct job *job, const struct format *f, struct direct *d, size_t row,
+                        size_t step) {
+    const size_t n = job->a->n;
+    __m256 acc[2];
+    rows_from(job, row, step, d->row);
+    if (n == 2)
+        f->direct_two(d, acc);
+    else
+        acc[0] = f->direct(d);
+    for (size_t t = 0; t < n; t++) {
+        float of_row[WIDTH], *y = job->y + t * job->ldy;
+        _mm256_storeu_ps(of_row, acc[t]);
+        for (size_t r = 0; r < WIDTH && row + r * step < job->n_rows; r++)
+            y[row + r * step] = of_row[r];
+    }
+}
+
+/* Eight rows at a time. They are neighbours, and their successors are fetched meanwhile; or each is
+ * in a stretch of its own, which is read from one end to the other, as processors like it that
+ * fetch by themselves what continues a stream. Which is better is measured, see model/lookahead.h.
+ */
 static void matmul_direct(const struct job *job, const struct format *f) {
     const struct act *a = job->a;
+    const bool streams = a->ahead != 0 && a->ahead < AHEAD_STREAMS;
+    const size_t stretch = streams ? job->n_rows / WIDTH : 0; // rows
     struct direct d = {.n_blocks = job->n_blocks,
-                       .row_bytes = job->row_bytes,
                        .k = a->k,
                        .q = a->q,
                        .d = a->d,
                        .bsum = a->bsum,
+                       .ahead = streams ? STREAM_AHEAD : WIDTH * job->row_bytes,
                        .outer = a->ahead >= AHEAD_OUTER};
-    for (size_t row = 0; row < job->n_rows; row += WIDTH) {
-        __m256 acc[2];
-        rows_from(job, row, d.row);
-        if (a->n == 2)
-            f->direct_two(&d, acc);
-        else
-            acc[0] = f->direct(&d);
-        for (size_t t = 0; t < a->n; t++)
-            _mm256_maskstore_ps(job->y + t * job->ldy + row, first_lanes(job->n_rows - row),
-                                acc[t]);
-    }
+    for (size_t row = 0; row < stretch; row++) direct_rows(job, f, &d, row, stretch);
+    for (size_t row = stretch * WIDTH; row < job->n_rows; row += WIDTH)
+        direct_rows(job, f, &d, row, 1);
 }
 
 /* Fetches what the strips after the next run will hold, while this one is built from P: the same
@@ -328,7 +367,7 @@ static void matmul_strips(const struct job *job, const struct format *f, struct 
     struct part part = {.job = job};
     for (part.row = 0; part.row < job->n_rows; part.row += HALVES * WIDTH) {
         const uint8_t *p[HALVES][WIDTH];
-        for (size_t h = 0; h < HALVES; h++) rows_from(job, part.row + h * WIDTH, p[h]);
+        for (size_t h = 0; h < HALVES; h++) rows_from(job, part.row + h * WIDTH, 1, p[h]);
         for (part.b = 0; part.b < job->n_blocks; part.b += step) {
             part.n_blocks = job->n_blocks - part.b < step ? job->n_blocks - part.b : step;
             for (size_t h = 0; h < HALVES; h++)

@@ -61,7 +61,6 @@ static inline __m256i first_lanes(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-
 INLINE void prefetch(const uint8_t *p, size_t n_bytes) {
     for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
         _mm_prefetch((const char *)(p + i), _MM_HINT_T0);

@@ -29,7 +29,8 @@ static inline size_t kv_n_groups(size_t head_dim) { return (head_dim + KV_GROUP 
 /* What a 4-bit code stands for, x = (code - KV_Q4_ZERO) * scale. */
 #define KV_Q4_ZERO 7.5f
 
-enum { AHEAD_OUTER = 12 << 10 };
+/* Distances below the first and from the second on ask for more than a distance, see struct act. */
+enum { AHEAD_STREAMS = 8 << 10, AHEAD_OUTER = 12 << 10 };
 
 /* n activation rows of k elements quantised to int8, in blocks of 32 or 256 (the block length of
  * the weights they will meet). */
@@ -41,7 +42,8 @@ struct act {
     int16_t *bsum; // (n, k / 16) sums of q over groups of 16
     // How many bytes ahead of what it reads of the weights a product should fetch; 0: its choice.
     // From AHEAD_OUTER on into the second-level cache, and from there in time into the first one.
-    // Not all tables follow it; AVX2 does in the caches, but has a distance of its own.
+    // Not all tables follow it. AVX2 has distances of its own, but follows in the caches, and below
+    // AHEAD_STREAMS reads distant rows side by side rather than neighbours.
     size_t ahead;
 };
 

@@ -9,7 +9,8 @@ enum {
     SELDOM = 512, // when that has been seen again
 };
 
-/* Bytes: the best ones of slow and of fast memory, and of processors that want AHEAD_OUTER. */
+/* Bytes: the best ones of slow and of fast memory, and of processors that want AHEAD_OUTER. With
+ * AVX2: AHEAD_STREAMS, neither, AHEAD_OUTER. */
 static const size_t in_bytes[LOOKAHEAD_N] = {6144, 10240, 16384};
 static const double weight = 0.5; // of the latest comparison in the average
 static const double most = 0.03;  // a comparison that shows more was disturbed, or is clear

@@ -3,10 +3,10 @@
  * The best distance depends on the machine and on its moment. Where all cores together are faster
  * than memory, a short one is: what is fetched early only waits in a small cache. Where memory is
  * faster than they are, a longer one keeps more requests on their way; and some processors can have
- * many more of them on their way to the second-level cache, see AHEAD_OUTER of kernels.h. A virtual
- * machine may go from one to the other within a second, so all are tried all the time: a first step
- * takes them in turns, and later a step now and then takes one that the others do not. Results do
- * not depend on it. */
+ * many more of them on their way to the second-level cache, see AHEAD_OUTER of kernels.h; others
+ * fetch best what they foresee themselves, see AHEAD_STREAMS. A virtual machine may go from one to
+ * the other within a second, so all are tried all the time: a first step takes them in turns, and
+ * later a step now and then takes one that the others do not. Results do not depend on it. */
 #ifndef OCTET_MODEL_LOOKAHEAD_H
 #define OCTET_MODEL_LOOKAHEAD_H
 
