@@ -14,8 +14,10 @@ struct direct {
     const int8_t *q; // the first token's part of struct act
     const float *d;
     const int16_t *bsum;
-    size_t ahead; // how many bytes further down each row is fetched, and into which cache: see
-    bool outer;   // struct act; functions take the latter as an argument, as a constant if they can
+    // How many bytes further down each row is fetched, and whether into the second-level cache, see
+    // struct act; functions named ..._by_cache have the latter as an argument that is a constant.
+    size_t ahead;
+    bool outer;
 };
 
 /* Block B of every row. */
@@ -69,7 +71,8 @@ INLINE __m256 subtract_scaled(__m256 acc, __m256i sums, __m256 d, float da) {
 /* ---- Blocks of 256 --------------------------------------------------------------------------- */
 
 /* Q4_K, or Q5_K if there are FIFTH bits. */
-INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direct *r, bool outer) {
+INLINE __m256 six_bits_by_cache(size_t block_bytes, bool fifth, const struct direct *r,
+                                bool outer) {
     __m256 acc = _mm256_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b++) {
         const uint8_t *p[WIDTH];
@@ -113,6 +116,11 @@ INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direc
     return acc;
 }
 
+INLINE __m256 direct_six_bits(size_t block_bytes, bool fifth, const struct direct *r) {
+    return r->outer ? six_bits_by_cache(block_bytes, fifth, r, true)
+                    : six_bits_by_cache(block_bytes, fifth, r, false);
+}
+
 /* Where struct block has the sub-scales of chunk C. */
 INLINE __m256i scale_of(size_t c) { return _mm256_set1_epi16((short)(c * 0x202 + 0x100)); }
 
@@ -145,8 +153,8 @@ INLINE void dot_block(const struct block *w, const struct traits *f, const int8_
 }
 
 /* A format of 256 by the loader of a block, for N tokens. */
-INLINE void direct_256(load_fn *load, size_t block_bytes, const struct traits *f,
-                       const struct direct *r, bool outer, size_t n, __m256 *acc) {
+INLINE void any_256_by_cache(load_fn *load, size_t block_bytes, const struct traits *f,
+                             const struct direct *r, bool outer, size_t n, __m256 *acc) {
     UNROLL
     for (size_t t = 0; t < n; t++) acc[t] = _mm256_setzero_ps();
     const uint8_t *p[WIDTH];
@@ -182,6 +190,14 @@ INLINE void direct_256(load_fn *load, size_t block_bytes, const struct traits *f
     }
 }
 
+INLINE void direct_256(load_fn *load, size_t block_bytes, const struct traits *f,
+                       const struct direct *r, size_t n, __m256 *acc) {
+    if (r->outer)
+        any_256_by_cache(load, block_bytes, f, r, true, n, acc);
+    else
+        any_256_by_cache(load, block_bytes, f, r, false, n, acc);
+}
+
 /* Adds sub-scale * element * activation of chunks C .. C + 3, which W and Q begin with. */
 INLINE __m256i add_chunks(__m256i sum, const __m256i w[4], const int8_t *q, size_t c,
                           __m256i scale) {
@@ -197,7 +213,7 @@ INLINE __m256i add_chunks(__m256i sum, const __m256i w[4], const int8_t *q, size
 
 /* Q6_K for N tokens. Half of the elements of 8 rows at a time, so that what rows share stays in
  * registers; of each call of the loader only what is used remains. */
-INLINE void direct_by_halves(const struct direct *r, bool outer, size_t n, __m256 *acc) {
+INLINE void halves_by_cache(const struct direct *r, bool outer, size_t n, __m256 *acc) {
     UNROLL
     for (size_t t = 0; t < n; t++) acc[t] = _mm256_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b++) {
@@ -242,8 +258,15 @@ INLINE void direct_by_halves(const struct direct *r, bool outer, size_t n, __m25
     }
 }
 
+INLINE void direct_by_halves(const struct direct *r, size_t n, __m256 *acc) {
+    if (r->outer)
+        halves_by_cache(r, true, n, acc);
+    else
+        halves_by_cache(r, false, n, acc);
+}
+
 /* Two groups of 32 at a time, whose first halves lie in the low nibbles of 32 bytes. */
-INLINE __m256 direct_levels(const struct direct *r, bool outer) {
+INLINE __m256 iq4_xs_by_cache(const struct direct *r, bool outer) {
     const __m256i levels = _mm256_broadcastsi128_si256(iq4_levels());
     __m256 acc = _mm256_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b++) {
@@ -284,6 +307,10 @@ INLINE __m256 direct_levels(const struct direct *r, bool outer) {
         acc = add_scaled(acc, sum_each(isum), halves_at(p, 0), r->d[b]);
     }
     return acc;
+}
+
+static __m256 direct_iq4_xs(const struct direct *r) {
+    return r->outer ? iq4_xs_by_cache(r, true) : iq4_xs_by_cache(r, false);
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
@@ -389,8 +416,8 @@ INLINE __m256 add_block(__m256 acc, const uint8_t *const p[WIDTH], __m256i sums,
 }
 
 /* HALVES: scales are f16 at the start of a block, followed by m where blocks have one. */
-INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, const struct traits *f,
-                        const struct direct *r, bool outer) {
+INLINE __m256 any_32_by_cache(load_pair_fn *load, size_t block_bytes, bool halves,
+                              const struct traits *f, const struct direct *r, bool outer) {
     __m256 acc = _mm256_setzero_ps();
     for (size_t b = 0; b < r->n_blocks; b += 2) {
         size_t n = r->n_blocks - b > 1 ? 2 : 1; // an odd last block is its own neighbour
@@ -412,6 +439,12 @@ INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, con
         if (n > 1) acc = add_block(acc, p[1], sums[1], b + 1, halves, f, r);
     }
     return acc;
+}
+
+INLINE __m256 direct_32(load_pair_fn *load, size_t block_bytes, bool halves, const struct traits *f,
+                        const struct direct *r) {
+    return r->outer ? any_32_by_cache(load, block_bytes, halves, f, r, true)
+                    : any_32_by_cache(load, block_bytes, halves, f, r, false);
 }
 
 #endif

@@ -58,14 +58,11 @@ static void build_q2_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q2_k(const struct direct *r) {
     __m256 acc;
-    if (r->outer)
-        direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, true, 1, &acc);
-    else
-        direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, false, 1, &acc);
+    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 1, &acc);
     return acc;
 }
 static void direct_two_q2_k(const struct direct *r, __m256 acc[2]) {
-    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, r->outer, 2, acc);
+    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 2, acc);
 }
 static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q3_k);
@@ -74,14 +71,11 @@ static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q3_k(const struct direct *r) {
     __m256 acc;
-    if (r->outer)
-        direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, true, 1, &acc);
-    else
-        direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, false, 1, &acc);
+    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 1, &acc);
     return acc;
 }
 static void direct_two_q3_k(const struct direct *r, __m256 acc[2]) {
-    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, r->outer, 2, acc);
+    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 2, acc);
 }
 static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q4_k);
@@ -89,8 +83,7 @@ static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_nibbles(p, offsetof(struct block_q4_k, qs), 8, true, map_same, s->w + i * 64);
 }
 static __m256 direct_q4_k(const struct direct *r) {
-    return r->outer ? direct_six_bits(sizeof(struct block_q4_k), false, r, true)
-                    : direct_six_bits(sizeof(struct block_q4_k), false, r, false);
+    return direct_six_bits(sizeof(struct block_q4_k), false, r);
 }
 static void build_q5_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q5_k);
@@ -98,8 +91,7 @@ static void build_q5_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_planes(p, offsetof(struct block_q5_k, qh), 5, codes_q5_k, s->w + i * 64);
 }
 static __m256 direct_q5_k(const struct direct *r) {
-    return r->outer ? direct_six_bits(sizeof(struct block_q5_k), true, r, true)
-                    : direct_six_bits(sizeof(struct block_q5_k), true, r, false);
+    return direct_six_bits(sizeof(struct block_q5_k), true, r);
 }
 static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q6_k);
@@ -108,29 +100,21 @@ static void build_q6_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q6_k(const struct direct *r) {
     __m256 acc;
-    if (r->outer)
-        direct_by_halves(r, true, 1, &acc);
-    else
-        direct_by_halves(r, false, 1, &acc);
+    direct_by_halves(r, 1, &acc);
     return acc;
 }
-static void direct_two_q6_k(const struct direct *r, __m256 acc[2]) {
-    direct_by_halves(r, r->outer, 2, acc);
-}
+static void direct_two_q6_k(const struct direct *r, __m256 acc[2]) { direct_by_halves(r, 2, acc); }
 static void build_iq4_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &iq4_xs);
     heads_iq4_xs(p, &heads);
     build_nibbles(p, offsetof(struct block_iq4_xs, qs), 8, false, map_iq4, s->w + i * 64);
-}
-static __m256 direct_iq4_xs(const struct direct *r) {
-    return r->outer ? direct_levels(r, true) : direct_levels(r, false);
 }
 static void build_iq1_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq1_s, &iq1, s, i);
 }
 static __m256 direct_iq1_s(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq1_s, sizeof(struct block_iq1_s), &iq1, r, r->outer, 1, &acc);
+    direct_256(load_iq1_s, sizeof(struct block_iq1_s), &iq1, r, 1, &acc);
     return acc;
 }
 static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -138,7 +122,7 @@ static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_iq1_m(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq1_m, sizeof(struct block_iq1_m), &iq1, r, r->outer, 1, &acc);
+    direct_256(load_iq1_m, sizeof(struct block_iq1_m), &iq1, r, 1, &acc);
     return acc;
 }
 static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -146,7 +130,7 @@ static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t
 }
 static __m256 direct_iq2_xxs(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), &iq2, r, r->outer, 1, &acc);
+    direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), &iq2, r, 1, &acc);
     return acc;
 }
 static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -154,7 +138,7 @@ static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t 
 }
 static __m256 direct_iq2_xs(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), &iq2, r, r->outer, 1, &acc);
+    direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), &iq2, r, 1, &acc);
     return acc;
 }
 static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -162,7 +146,7 @@ static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_iq2_s(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq2_s, sizeof(struct block_iq2_s), &iq2, r, r->outer, 1, &acc);
+    direct_256(load_iq2_s, sizeof(struct block_iq2_s), &iq2, r, 1, &acc);
     return acc;
 }
 static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -170,7 +154,7 @@ static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t
 }
 static __m256 direct_iq3_xxs(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), &iq3_xxs, r, r->outer, 1, &acc);
+    direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), &iq3_xxs, r, 1, &acc);
     return acc;
 }
 static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -178,7 +162,7 @@ static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_iq3_s(const struct direct *r) {
     __m256 acc;
-    direct_256(load_iq3_s, sizeof(struct block_iq3_s), &iq3_s, r, r->outer, 1, &acc);
+    direct_256(load_iq3_s, sizeof(struct block_iq3_s), &iq3_s, r, 1, &acc);
     return acc;
 }
 static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -186,7 +170,7 @@ static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_tq1_0(const struct direct *r) {
     __m256 acc;
-    direct_256(load_tq1_0, sizeof(struct block_tq1_0), &ternary, r, r->outer, 1, &acc);
+    direct_256(load_tq1_0, sizeof(struct block_tq1_0), &ternary, r, 1, &acc);
     return acc;
 }
 static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
@@ -194,7 +178,7 @@ static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i
 }
 static __m256 direct_tq2_0(const struct direct *r) {
     __m256 acc;
-    direct_256(load_tq2_0, sizeof(struct block_tq2_0), &ternary, r, r->outer, 1, &acc);
+    direct_256(load_tq2_0, sizeof(struct block_tq2_0), &ternary, r, 1, &acc);
     return acc;
 }
 
@@ -225,30 +209,26 @@ static void build_q4_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     build_nibbles(p, offsetof(struct block_q4_0, qs), 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_0(const struct direct *r) {
-    return r->outer ? direct_32(pair_q4_0, sizeof(struct block_q4_0), true, &q4_0, r, true)
-                    : direct_32(pair_q4_0, sizeof(struct block_q4_0), true, &q4_0, r, false);
+    return direct_32(pair_q4_0, sizeof(struct block_q4_0), true, &q4_0, r);
 }
 static void build_q4_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, true, s, i);
     build_nibbles(p, offsetof(struct block_q4_1, qs), 1, false, map_same, s->w + i * 8);
 }
 static __m256 direct_q4_1(const struct direct *r) {
-    return r->outer ? direct_32(pair_q4_1, sizeof(struct block_q4_1), true, &q4_1, r, true)
-                    : direct_32(pair_q4_1, sizeof(struct block_q4_1), true, &q4_1, r, false);
+    return direct_32(pair_q4_1, sizeof(struct block_q4_1), true, &q4_1, r);
 }
 static void build_q5_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_32(p, load_q5_0, &q5_0, s, i);
 }
 static __m256 direct_q5_0(const struct direct *r) {
-    return r->outer ? direct_32(pair_q5_0, sizeof(struct block_q5_0), true, &q5_0, r, true)
-                    : direct_32(pair_q5_0, sizeof(struct block_q5_0), true, &q5_0, r, false);
+    return direct_32(pair_q5_0, sizeof(struct block_q5_0), true, &q5_0, r);
 }
 static void build_q5_1(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_32(p, load_q5_1, &q5_1, s, i);
 }
 static __m256 direct_q5_1(const struct direct *r) {
-    return r->outer ? direct_32(pair_q5_1, sizeof(struct block_q5_1), true, &q5_1, r, true)
-                    : direct_32(pair_q5_1, sizeof(struct block_q5_1), true, &q5_1, r, false);
+    return direct_32(pair_q5_1, sizeof(struct block_q5_1), true, &q5_1, r);
 }
 static void build_q8_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
@@ -256,24 +236,21 @@ static void build_q8_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
     transpose(p, offsetof(struct block_q8_0, qs) + 16, s->w + i * 8 + 4);
 }
 static __m256 direct_q8_0(const struct direct *r) {
-    return r->outer ? direct_32(pair_q8_0, sizeof(struct block_q8_0), true, &q8_0, r, true)
-                    : direct_32(pair_q8_0, sizeof(struct block_q8_0), true, &q8_0, r, false);
+    return direct_32(pair_q8_0, sizeof(struct block_q8_0), true, &q8_0, r);
 }
 static void build_iq4_nl(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_scales(p, false, s, i);
     build_nibbles(p, offsetof(struct block_iq4_nl, qs), 1, false, map_iq4, s->w + i * 8);
 }
 static __m256 direct_iq4_nl(const struct direct *r) {
-    return r->outer ? direct_32(pair_iq4_nl, sizeof(struct block_iq4_nl), true, &q8_0, r, true)
-                    : direct_32(pair_iq4_nl, sizeof(struct block_iq4_nl), true, &q8_0, r, false);
+    return direct_32(pair_iq4_nl, sizeof(struct block_iq4_nl), true, &q8_0, r);
 }
 static void build_mxfp4(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     _mm256_storeu_ps(s->d[i], mxfp4_scales(p));
     build_nibbles(p, offsetof(struct block_mxfp4, qs), 1, false, map_mxfp4, s->w + i * 8);
 }
 static __m256 direct_mxfp4(const struct direct *r) {
-    return r->outer ? direct_32(pair_mxfp4, sizeof(struct block_mxfp4), false, &mxfp4, r, true)
-                    : direct_32(pair_mxfp4, sizeof(struct block_mxfp4), false, &mxfp4, r, false);
+    return direct_32(pair_mxfp4, sizeof(struct block_mxfp4), false, &mxfp4, r);
 }
 
 /* ---- All of them ----------------------------------------------------------------------------- */
