@@ -346,6 +346,7 @@ static void attend(const struct attend *a, const void *k_t, const void *v, bool 
 const struct kernels kernels_avx2 = {
     .name = "avx2",
     .quantize = quantize,
+    .prepare = prepare,
     .matmul = matmul,
     .matmul_float = matmul_float,
     .rms_norm = rms_norm,

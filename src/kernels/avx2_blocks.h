@@ -31,7 +31,7 @@ struct block {
     __m256i w[QUANT_MAX_BLOCK / CHUNK]; // elements, plus the offset of their format
     // int16 per group of 16: even groups in the low half, odd groups in the high one. Chunk c,
     // whose halves are groups 2c and 2c + 1, thus finds its scales at place c of both halves.
-    __m256i scale, min;
+    __m256i scale;
     float d, dmin;
 };
 
@@ -107,7 +107,7 @@ INLINE __m128i mxfp4_levels(void) {
 }
 
 INLINE void no_scales(struct block *out) {
-    out->scale = out->min = _mm256_set1_epi16(1);
+    out->scale = _mm256_set1_epi16(1);
     out->dmin = 0;
 }
 
@@ -140,11 +140,27 @@ INLINE void codes_q2_k(const __m256i *planes, __m256i *w) {
         w[c] = _mm256_and_si256(_mm256_srli_epi16(planes[c / 4], c % 4 * 2), _mm256_set1_epi8(3));
 }
 
+/* Those of half of a block, whose high bits are the low nibbles H. */
+INLINE void half_codes_q3_k(__m256i h, __m256i v, __m256i w[4]) {
+    const __m256i two = _mm256_set1_epi8(0x33);
+    // Bits 0 and 2, or 1 and 3, of a nibble moved to 2 and 6.
+    const __m128i even =
+        _mm_setr_epi8(0, 4, 0, 4, 0x40, 0x44, 0x40, 0x44, 0, 4, 0, 4, 0x40, 0x44, 0x40, 0x44);
+    const __m128i odd =
+        _mm_setr_epi8(0, 0, 4, 4, 0, 0, 4, 4, 0x40, 0x40, 0x44, 0x44, 0x40, 0x40, 0x44, 0x44);
+    __m256i of_even = _mm256_or_si256(_mm256_and_si256(v, two), codebook(even, h));
+    v = _mm256_srli_epi16(v, 2);
+    __m256i of_odd = _mm256_or_si256(_mm256_and_si256(v, two), codebook(odd, h));
+    w[0] = low_nibbles(of_even);
+    w[1] = low_nibbles(of_odd);
+    w[2] = high_nibbles(of_even);
+    w[3] = high_nibbles(of_odd);
+}
+
 /* The first plane has the high bits. */
 INLINE void codes_q3_k(const __m256i *planes, __m256i *w) {
-    codes_q2_k(planes + 1, w);
-    UNROLL
-    for (int c = 0; c < 8; c++) w[c] = _mm256_or_si256(w[c], move_bit(planes[0], c, 2));
+    half_codes_q3_k(low_nibbles(planes[0]), planes[1], w);
+    half_codes_q3_k(high_nibbles(planes[0]), planes[2], w + 4);
 }
 
 INLINE void codes_q4_k(const __m256i *planes, __m256i *w) {
@@ -186,26 +202,6 @@ INLINE void load_planes(const uint8_t *p, size_t n_planes, codes_fn *codes, __m2
 }
 
 /* ---- Blocks of 256 --------------------------------------------------------------------------- */
-
-INLINE void load_q2_k(const uint8_t *p, struct block *out) {
-    __m256i scales = _mm256_cvtepu8_epi16(even_odd(load_128(p)));
-    out->scale = _mm256_and_si256(scales, _mm256_set1_epi16(15));
-    out->min = _mm256_srli_epi16(scales, 4);
-    out->d = load_half(p + 80);
-    out->dmin = load_half(p + 82);
-    load_planes(p + 16, 2, codes_q2_k, out->w);
-}
-
-INLINE void load_q3_k(const uint8_t *p, struct block *out) {
-    uint32_t s0 = load_u32(p + 96), s1 = load_u32(p + 100), s2 = load_u32(p + 104);
-    __m128i low = _mm_setr_epi32((int)s0, (int)s1, (int)(s0 >> 4), (int)(s1 >> 4));
-    __m128i high = _mm_setr_epi32((int)(s2 << 4), (int)(s2 << 2), (int)s2, (int)(s2 >> 2));
-    __m128i scales = _mm_or_si128(_mm_and_si128(low, _mm_set1_epi8(0x0f)),
-                                  _mm_and_si128(high, _mm_set1_epi8(0x30)));
-    out->scale = _mm256_cvtepi8_epi16(_mm_sub_epi8(even_odd(scales), _mm_set1_epi8(32)));
-    out->d = load_half(p + 108);
-    load_planes(p, 3, codes_q3_k, out->w);
-}
 
 INLINE void load_q6_k(const uint8_t *p, struct block *out) {
     out->scale = _mm256_cvtepi8_epi16(even_odd(load_128(p + 192)));

@@ -8,12 +8,29 @@
 /* Bytes. Zen 3 reads a fourth less with 640 than with 512. */
 enum { STREAM_AHEAD = 512 };
 
+enum {
+    FOUR = 4,       // blocks, see avx2_fours.h
+    MAX_TOKENS = 2, // at once
+};
+
+/* Activations of a token for every four blocks, as codes are turned in avx2_fours.h: register K of
+ * chunk C has bytes 4K .. of the chunk's first 16 in its lower half, of the others in its upper
+ * one.
+ */
+struct turned_acts {
+    int8_t *q; // (fours, 8 chunks, 4, 32)
+    // Sums of groups. With mins: (fours, 4, 16), register I has groups 4I .. 4I + 3, two in a lane.
+    // Else (fours, 8 chunks, 16): what a group's sum begins with, to make up for the codes' bias.
+    int16_t *sums;
+};
+
 struct direct {
     const uint8_t *row[WIDTH];
     size_t n_blocks, k;
     const int8_t *q; // the first token's part of struct act
     const float *d;
     const int16_t *bsum;
+    struct turned_acts turned[MAX_TOKENS];
     // How many bytes further down each row is fetched, and whether into the second-level cache, see
     // struct act; functions named ..._by_cache have the latter as an argument that is a constant.
     size_t ahead;
@@ -128,74 +145,47 @@ INLINE __m256i times_offset(__m256i scale, int offset) {
     return _mm256_mullo_epi16(scale, _mm256_set1_epi16((short)offset));
 }
 
-/* The sum over the lanes of sum[t] is that of sub-scale * element * activation of a block; those of
- * token t are at q + t * stride. */
-INLINE void dot_block(const struct block *w, const struct traits *f, const int8_t *q, size_t stride,
-                      const __m256i *bsum, size_t n, __m256i *sum) {
-    UNROLL
-    for (size_t t = 0; t < n; t++) sum[t] = _mm256_setzero_si256();
+/* The sum over the lanes is that of sub-scale * element * activation of a block. */
+INLINE __m256i dot_block(const struct block *w, const struct traits *f, const int8_t *q,
+                         __m256i bsum) {
+    __m256i sum = _mm256_setzero_si256();
     UNROLL
     for (size_t c = 0; c < 8; c++) {
-        __m256i scale = _mm256_shuffle_epi8(w->scale, scale_of(c));
-        UNROLL
-        for (size_t t = 0; t < n; t++) {
-            __m256i a = load_256(q + t * stride + c * CHUNK);
-            __m256i x = products(w->w[c], a, f->sums == SIGNED);
-            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(x, scale));
-            IN_THIS_ORDER(sum[t]);
-        }
+        __m256i x = products(w->w[c], load_256(q + c * CHUNK), f->sums == SIGNED);
+        x = _mm256_madd_epi16(x, _mm256_shuffle_epi8(w->scale, scale_of(c)));
+        sum = _mm256_add_epi32(sum, x);
+        IN_THIS_ORDER(sum);
     }
-    if (!f->offset) return;
-    __m256i excess = times_offset(w->scale, f->offset);
-    UNROLL
-    for (size_t t = 0; t < n; t++)
-        sum[t] = _mm256_sub_epi32(sum[t], _mm256_madd_epi16(excess, bsum[t]));
+    if (!f->offset) return sum;
+    return _mm256_sub_epi32(sum, _mm256_madd_epi16(times_offset(w->scale, f->offset), bsum));
 }
 
-/* A format of 256 by the loader of a block, for N tokens. */
-INLINE void any_256_by_cache(load_fn *load, size_t block_bytes, const struct traits *f,
-                             const struct direct *r, bool outer, size_t n, __m256 *acc) {
-    UNROLL
-    for (size_t t = 0; t < n; t++) acc[t] = _mm256_setzero_ps();
+/* A format of 256 without mins, by the loader of a block. */
+INLINE __m256 any_256_by_cache(load_fn *load, size_t block_bytes, const struct traits *f,
+                               const struct direct *r, bool outer) {
+    __m256 acc = _mm256_setzero_ps();
     const uint8_t *p[WIDTH];
     blocks_at(r, 0, block_bytes, p);
     for (size_t b = 0; b < r->n_blocks; b++) {
-        __m256i bsum[2], isum[2][WIDTH], msum[2][WIDTH];
-        float d[WIDTH], dmin[WIDTH];
-        UNROLL
-        for (size_t t = 0; t < n; t++)
-            bsum[t] = even_odd_16(load_256(r->bsum + t * (r->k / QUANT_GROUP) + b * 16));
+        __m256i isum[WIDTH], bsum = even_odd_16(load_256(r->bsum + b * 16));
+        float d[WIDTH];
         for (size_t i = 0; i < WIDTH; i++) {
             struct block w;
             fetch(r, p[i], block_bytes, outer);
             load(p[i], &w);
             p[i] += block_bytes;
-            __m256i sum[2];
-            dot_block(&w, f, r->q + b * QUANT_MAX_BLOCK, r->k, bsum, n, sum);
-            UNROLL
-            for (size_t t = 0; t < n; t++) {
-                isum[t][i] = sum[t];
-                if (f->has_min) msum[t][i] = _mm256_madd_epi16(w.min, bsum[t]);
-            }
+            isum[i] = dot_block(&w, f, r->q + b * QUANT_MAX_BLOCK, bsum);
             d[i] = w.d;
-            if (f->has_min) dmin[i] = w.dmin;
         }
-        UNROLL
-        for (size_t t = 0; t < n; t++) {
-            float da = r->d[t * r->n_blocks + b];
-            acc[t] = add_scaled(acc[t], sum_each(isum[t]), _mm256_loadu_ps(d), da);
-            if (f->has_min)
-                acc[t] = subtract_scaled(acc[t], sum_each(msum[t]), _mm256_loadu_ps(dmin), da);
-        }
+        acc = add_scaled(acc, sum_each(isum), _mm256_loadu_ps(d), r->d[b]);
     }
+    return acc;
 }
 
-INLINE void direct_256(load_fn *load, size_t block_bytes, const struct traits *f,
-                       const struct direct *r, size_t n, __m256 *acc) {
-    if (r->outer)
-        any_256_by_cache(load, block_bytes, f, r, true, n, acc);
-    else
-        any_256_by_cache(load, block_bytes, f, r, false, n, acc);
+INLINE __m256 direct_256(load_fn *load, size_t block_bytes, const struct traits *f,
+                         const struct direct *r) {
+    return r->outer ? any_256_by_cache(load, block_bytes, f, r, true)
+                    : any_256_by_cache(load, block_bytes, f, r, false);
 }
 
 /* Adds sub-scale * element * activation of chunks C .. C + 3, which W and Q begin with. */

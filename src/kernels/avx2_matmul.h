@@ -8,6 +8,7 @@
 #define OCTET_KERNELS_AVX2_MATMUL_H
 
 #include "kernels/avx2_direct.h"
+#include "kernels/avx2_fours.h"
 #include "kernels/avx2_lattice.h"
 #include "kernels/avx2_strip.h"
 
@@ -21,6 +22,7 @@ struct format {
     __m256 (*direct)(const struct direct *r);
     // Where two tokens at once are faster than strips; else NULL.
     void (*direct_two)(const struct direct *r, __m256 acc[2]);
+    const struct four_format *fours; // of which these two take turned activations; or NULL
 };
 
 /* ---- Blocks of 256 --------------------------------------------------------------------------- */
@@ -58,11 +60,11 @@ static void build_q2_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q2_k(const struct direct *r) {
     __m256 acc;
-    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 1, &acc);
+    direct_fours(&fours_q2_k, r, 1, &acc);
     return acc;
 }
 static void direct_two_q2_k(const struct direct *r, __m256 acc[2]) {
-    direct_256(load_q2_k, sizeof(struct block_q2_k), &q2_k, r, 2, acc);
+    direct_fours(&fours_q2_k, r, 2, acc);
 }
 static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q3_k);
@@ -71,11 +73,11 @@ static void build_q3_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i)
 }
 static __m256 direct_q3_k(const struct direct *r) {
     __m256 acc;
-    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 1, &acc);
+    direct_fours(&fours_q3_k, r, 1, &acc);
     return acc;
 }
 static void direct_two_q3_k(const struct direct *r, __m256 acc[2]) {
-    direct_256(load_q3_k, sizeof(struct block_q3_k), &q3_k, r, 2, acc);
+    direct_fours(&fours_q3_k, r, 2, acc);
 }
 static void build_q4_k(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     struct heads heads = heads_of(s, i, &q4_k);
@@ -113,73 +115,55 @@ static void build_iq1_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i
     build_rows_256(p, load_iq1_s, &iq1, s, i);
 }
 static __m256 direct_iq1_s(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_iq1_s, sizeof(struct block_iq1_s), &iq1, r, 1, &acc);
-    return acc;
+    return direct_256(load_iq1_s, sizeof(struct block_iq1_s), &iq1, r);
 }
 static void build_iq1_m(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq1_m, &iq1, s, i);
 }
 static __m256 direct_iq1_m(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_iq1_m, sizeof(struct block_iq1_m), &iq1, r, 1, &acc);
-    return acc;
+    return direct_256(load_iq1_m, sizeof(struct block_iq1_m), &iq1, r);
 }
 static void build_iq2_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_xxs, &iq2, s, i);
 }
 static __m256 direct_iq2_xxs(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), &iq2, r, 1, &acc);
-    return acc;
+    return direct_256(load_iq2_xxs, sizeof(struct block_iq2_xxs), &iq2, r);
 }
 static void build_iq2_xs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_xs, &iq2, s, i);
 }
 static __m256 direct_iq2_xs(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), &iq2, r, 1, &acc);
-    return acc;
+    return direct_256(load_iq2_xs, sizeof(struct block_iq2_xs), &iq2, r);
 }
 static void build_iq2_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq2_s, &iq2, s, i);
 }
 static __m256 direct_iq2_s(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_iq2_s, sizeof(struct block_iq2_s), &iq2, r, 1, &acc);
-    return acc;
+    return direct_256(load_iq2_s, sizeof(struct block_iq2_s), &iq2, r);
 }
 static void build_iq3_xxs(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq3_xxs, &iq3_xxs, s, i);
 }
 static __m256 direct_iq3_xxs(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), &iq3_xxs, r, 1, &acc);
-    return acc;
+    return direct_256(load_iq3_xxs, sizeof(struct block_iq3_xxs), &iq3_xxs, r);
 }
 static void build_iq3_s(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_iq3_s, &iq3_s, s, i);
 }
 static __m256 direct_iq3_s(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_iq3_s, sizeof(struct block_iq3_s), &iq3_s, r, 1, &acc);
-    return acc;
+    return direct_256(load_iq3_s, sizeof(struct block_iq3_s), &iq3_s, r);
 }
 static void build_tq1_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_tq1_0, &ternary, s, i);
 }
 static __m256 direct_tq1_0(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_tq1_0, sizeof(struct block_tq1_0), &ternary, r, 1, &acc);
-    return acc;
+    return direct_256(load_tq1_0, sizeof(struct block_tq1_0), &ternary, r);
 }
 static void build_tq2_0(const uint8_t *const p[WIDTH], struct strip *s, size_t i) {
     build_rows_256(p, load_tq2_0, &ternary, s, i);
 }
 static __m256 direct_tq2_0(const struct direct *r) {
-    __m256 acc;
-    direct_256(load_tq2_0, sizeof(struct block_tq2_0), &ternary, r, 1, &acc);
-    return acc;
+    return direct_256(load_tq2_0, sizeof(struct block_tq2_0), &ternary, r);
 }
 
 /* ---- Blocks of 32 ---------------------------------------------------------------------------- */
@@ -256,28 +240,28 @@ static __m256 direct_mxfp4(const struct direct *r) {
 /* ---- All of them ----------------------------------------------------------------------------- */
 
 static const struct format formats[] = {
-    {QUANT_Q4_0, &q4_0, build_q4_0, run_q4_0, direct_q4_0, NULL},
-    {QUANT_Q4_1, &q4_1, build_q4_1, run_q4_1, direct_q4_1, NULL},
-    {QUANT_Q5_0, &q5_0, build_q5_0, run_q5_0, direct_q5_0, NULL},
-    {QUANT_Q5_1, &q5_1, build_q5_1, run_q5_1, direct_q5_1, NULL},
-    {QUANT_Q8_0, &q8_0, build_q8_0, run_q8_0, direct_q8_0, NULL},
-    {QUANT_IQ4_NL, &q8_0, build_iq4_nl, run_q8_0, direct_iq4_nl, NULL},
-    {QUANT_MXFP4, &mxfp4, build_mxfp4, run_q5_0, direct_mxfp4, NULL},
-    {QUANT_Q2_K, &q2_k, build_q2_k, run_q2_k, direct_q2_k, direct_two_q2_k},
-    {QUANT_Q3_K, &q3_k, build_q3_k, run_sum_4, direct_q3_k, direct_two_q3_k},
-    {QUANT_Q4_K, &q4_k, build_q4_k, run_q4_k, direct_q4_k, NULL},
-    {QUANT_Q5_K, &q5_k, build_q5_k, run_q5_k, direct_q5_k, NULL},
-    {QUANT_Q6_K, &q6_k, build_q6_k, run_q6_k, direct_q6_k, direct_two_q6_k},
-    {QUANT_IQ4_XS, &iq4_xs, build_iq4_xs, run_iq4_xs, direct_iq4_xs, NULL},
-    {QUANT_IQ1_S, &iq1, build_iq1_s, run_sum_4, direct_iq1_s, NULL},
-    {QUANT_IQ1_M, &iq1, build_iq1_m, run_sum_4, direct_iq1_m, NULL},
-    {QUANT_IQ2_XXS, &iq2, build_iq2_xxs, run_sum_1, direct_iq2_xxs, NULL},
-    {QUANT_IQ2_XS, &iq2, build_iq2_xs, run_sum_1, direct_iq2_xs, NULL},
-    {QUANT_IQ2_S, &iq2, build_iq2_s, run_sum_1, direct_iq2_s, NULL},
-    {QUANT_IQ3_XXS, &iq3_xxs, build_iq3_xxs, run_sum_1, direct_iq3_xxs, NULL},
-    {QUANT_IQ3_S, &iq3_s, build_iq3_s, run_sum_4, direct_iq3_s, NULL},
-    {QUANT_TQ1_0, &ternary, build_tq1_0, run_sum_4, direct_tq1_0, NULL},
-    {QUANT_TQ2_0, &ternary, build_tq2_0, run_sum_4, direct_tq2_0, NULL},
+    {QUANT_Q4_0, &q4_0, build_q4_0, run_q4_0, direct_q4_0, NULL, NULL},
+    {QUANT_Q4_1, &q4_1, build_q4_1, run_q4_1, direct_q4_1, NULL, NULL},
+    {QUANT_Q5_0, &q5_0, build_q5_0, run_q5_0, direct_q5_0, NULL, NULL},
+    {QUANT_Q5_1, &q5_1, build_q5_1, run_q5_1, direct_q5_1, NULL, NULL},
+    {QUANT_Q8_0, &q8_0, build_q8_0, run_q8_0, direct_q8_0, NULL, NULL},
+    {QUANT_IQ4_NL, &q8_0, build_iq4_nl, run_q8_0, direct_iq4_nl, NULL, NULL},
+    {QUANT_MXFP4, &mxfp4, build_mxfp4, run_q5_0, direct_mxfp4, NULL, NULL},
+    {QUANT_Q2_K, &q2_k, build_q2_k, run_q2_k, direct_q2_k, direct_two_q2_k, &fours_q2_k},
+    {QUANT_Q3_K, &q3_k, build_q3_k, run_sum_4, direct_q3_k, direct_two_q3_k, &fours_q3_k},
+    {QUANT_Q4_K, &q4_k, build_q4_k, run_q4_k, direct_q4_k, NULL, NULL},
+    {QUANT_Q5_K, &q5_k, build_q5_k, run_q5_k, direct_q5_k, NULL, NULL},
+    {QUANT_Q6_K, &q6_k, build_q6_k, run_q6_k, direct_q6_k, direct_two_q6_k, NULL},
+    {QUANT_IQ4_XS, &iq4_xs, build_iq4_xs, run_iq4_xs, direct_iq4_xs, NULL, NULL},
+    {QUANT_IQ1_S, &iq1, build_iq1_s, run_sum_4, direct_iq1_s, NULL, NULL},
+    {QUANT_IQ1_M, &iq1, build_iq1_m, run_sum_4, direct_iq1_m, NULL, NULL},
+    {QUANT_IQ2_XXS, &iq2, build_iq2_xxs, run_sum_1, direct_iq2_xxs, NULL, NULL},
+    {QUANT_IQ2_XS, &iq2, build_iq2_xs, run_sum_1, direct_iq2_xs, NULL, NULL},
+    {QUANT_IQ2_S, &iq2, build_iq2_s, run_sum_1, direct_iq2_s, NULL, NULL},
+    {QUANT_IQ3_XXS, &iq3_xxs, build_iq3_xxs, run_sum_1, direct_iq3_xxs, NULL, NULL},
+    {QUANT_IQ3_S, &iq3_s, build_iq3_s, run_sum_4, direct_iq3_s, NULL, NULL},
+    {QUANT_TQ1_0, &ternary, build_tq1_0, run_sum_4, direct_tq1_0, NULL, NULL},
+    {QUANT_TQ2_0, &ternary, build_tq2_0, run_sum_4, direct_tq2_0, NULL, NULL},
 };
 
 static const struct format *find_format(uint32_t id) {
@@ -286,18 +270,19 @@ static const struct format *find_format(uint32_t id) {
     return f;
 }
 
-/* Rows ROW, ROW + STEP, ...; missing ones repeat the last one, and nobody looks at what comes of
- * them. */
-static void rows_from(const struct job *job, size_t row, size_t step, const uint8_t *p[WIDTH]) {
-    for (size_t r = 0; r < WIDTH; r++, row += step)
+/* Rows from ROW on; missing ones repeat the last one, and nobody looks at what comes of them. */
+static void rows_from(const struct job *job, size_t row, const uint8_t *p[WIDTH]) {
+    for (size_t r = 0; r < WIDTH; r++, row++)
         p[r] = job->w + (row < job->n_rows ? row : job->n_rows - 1) * job->row_bytes;
 }
 
-static void direct_rows(const struct job *job, const struct format *f, struct direct *d, size_t row,
-                        size_t step) {
-    const size_t n = job->a->n;
+/* The rows whose numbers are ROW; those past the last one repeat it, and are dropped. */
+static void direct_rows(const struct job *job, const struct format *f, struct direct *d,
+                        const size_t row[WIDTH]) {
+    const size_t n = job->a->n, last = job->n_rows - 1;
     __m256 acc[2];
-    rows_from(job, row, step, d->row);
+    for (size_t r = 0; r < WIDTH; r++)
+        d->row[r] = job->w + (row[r] < last ? row[r] : last) * job->row_bytes;
     if (n == 2)
         f->direct_two(d, acc);
     else
@@ -305,19 +290,35 @@ static void direct_rows(const struct job *job, const struct format *f, struct di
     for (size_t t = 0; t < n; t++) {
         float of_row[WIDTH], *y = job->y + t * job->ldy;
         _mm256_storeu_ps(of_row, acc[t]);
-        for (size_t r = 0; r < WIDTH && row + r * step < job->n_rows; r++)
-            y[row + r * step] = of_row[r];
+        for (size_t r = 0; r < WIDTH && row[r] <= last; r++) y[row[r]] = of_row[r];
     }
+}
+
+/* By how many rows each of eight streams of N_ROWS each should be ahead of the one before it. If
+ * more than two are at the same place of their pages, they compete for the same few lines of the
+ * first-level cache. */
+static size_t rows_of_skew(size_t n_rows, size_t row_bytes) {
+    const size_t page = 4096, apart = 4 * CACHE_LINE;
+    for (size_t skew = 0; skew < n_rows && skew < 16; skew++) {
+        size_t i = 1;
+        for (; i < WIDTH / 2; i++) {
+            size_t at = i * (n_rows + skew) * row_bytes % page;
+            if (at < apart || page - at < apart) break;
+        }
+        if (i == WIDTH / 2) return skew;
+    }
+    return 0;
 }
 
 /* Eight rows at a time. They are neighbours, and their successors are fetched meanwhile; or each is
  * in a stretch of its own, which is read from one end to the other, as processors like it that
  * fetch by themselves what continues a stream. Which is better is measured, see model/lookahead.h.
  */
-static void matmul_direct(const struct job *job, const struct format *f) {
+static void matmul_direct(const struct job *job, const struct format *f, void *scratch) {
     const struct act *a = job->a;
     const bool streams = a->ahead != 0 && a->ahead < AHEAD_STREAMS;
-    const size_t stretch = streams ? job->n_rows / WIDTH : 0; // rows
+    const size_t n = streams ? job->n_rows / WIDTH : 0; // rows of a stretch
+    const size_t skew = rows_of_skew(n, job->row_bytes);
     struct direct d = {.n_blocks = job->n_blocks,
                        .k = a->k,
                        .q = a->q,
@@ -325,9 +326,16 @@ static void matmul_direct(const struct job *job, const struct format *f) {
                        .bsum = a->bsum,
                        .ahead = streams ? STREAM_AHEAD : WIDTH * job->row_bytes,
                        .outer = a->ahead >= AHEAD_OUTER};
-    for (size_t row = 0; row < stretch; row++) direct_rows(job, f, &d, row, stretch);
-    for (size_t row = stretch * WIDTH; row < job->n_rows; row += WIDTH)
-        direct_rows(job, f, &d, row, 1);
+    for (size_t t = 0; f->fours && t < a->n; t++) d.turned[t] = turned_acts(a, t, scratch);
+    size_t row[WIDTH];
+    for (size_t i = 0; i < n; i++) {
+        for (size_t r = 0; r < WIDTH; r++) row[r] = r * n + (i + r * skew) % n;
+        direct_rows(job, f, &d, row);
+    }
+    for (size_t i = n * WIDTH; i < job->n_rows; i += WIDTH) {
+        for (size_t r = 0; r < WIDTH; r++) row[r] = i + r;
+        direct_rows(job, f, &d, row);
+    }
 }
 
 /* Fetches what the strips after the next run will hold, while this one is built from P: the same
@@ -344,7 +352,7 @@ static void matmul_strips(const struct job *job, const struct format *f, struct 
     struct part part = {.job = job};
     for (part.row = 0; part.row < job->n_rows; part.row += HALVES * WIDTH) {
         const uint8_t *p[HALVES][WIDTH];
-        for (size_t h = 0; h < HALVES; h++) rows_from(job, part.row + h * WIDTH, 1, p[h]);
+        for (size_t h = 0; h < HALVES; h++) rows_from(job, part.row + h * WIDTH, p[h]);
         for (part.b = 0; part.b < job->n_blocks; part.b += step) {
             part.n_blocks = job->n_blocks - part.b < step ? job->n_blocks - part.b : step;
             for (size_t h = 0; h < HALVES; h++)
@@ -356,6 +364,19 @@ static void matmul_strips(const struct job *job, const struct format *f, struct 
             f->run(&part, s);
         }
     }
+}
+
+/* Whether tokens go straight through the blocks. */
+static bool is_direct(const struct format *f, size_t n) {
+    return n == 1 || (n == MAX_TOKENS && f->direct_two);
+}
+
+static void prepare(const struct quant_type *type, const void *w, const struct act *a,
+                    void *scratch) {
+    (void)w;
+    const struct format *f = find_format(type->id);
+    if (!f->fours || !is_direct(f, a->n)) return;
+    for (size_t t = 0; t < a->n; t++) turn_acts(f->fours, a, t, scratch);
 }
 
 static void matmul(const struct quant_type *type, const void *w, size_t n_rows, const struct act *a,
@@ -370,8 +391,8 @@ static void matmul(const struct quant_type *type, const void *w, size_t n_rows, 
                       .y = y,
                       .ldy = ldy,
                       .offset = f->traits->offset};
-    if (a->n == 1 || (a->n == 2 && f->direct_two))
-        matmul_direct(&job, f);
+    if (is_direct(f, a->n))
+        matmul_direct(&job, f, scratch);
     else
         matmul_strips(&job, f, scratch);
 }

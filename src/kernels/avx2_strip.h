@@ -100,11 +100,27 @@ INLINE __m256 halves_at(const uint8_t *const p[WIDTH], size_t at) {
                                           (short)load_u16(p[6] + at), (short)load_u16(p[7] + at)));
 }
 
+INLINE __m256i words_at(const uint8_t *const p[WIDTH], size_t at) {
+    return _mm256_setr_epi32((int)load_u32(p[0] + at), (int)load_u32(p[1] + at),
+                             (int)load_u32(p[2] + at), (int)load_u32(p[3] + at),
+                             (int)load_u32(p[4] + at), (int)load_u32(p[5] + at),
+                             (int)load_u32(p[6] + at), (int)load_u32(p[7] + at));
+}
+
 /* f16 in the low half of each lane. */
 INLINE __m256 halves_in_lanes(__m256i words) {
     __m256i low = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
     low = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
     return _mm256_cvtph_ps(_mm256_castsi256_si128(low));
+}
+
+/* f16 in both halves of each lane. */
+INLINE void two_halves(__m256i words, __m256 *low, __m256 *high) {
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    words = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(words, order), 0xd8);
+    *low = _mm256_cvtph_ps(_mm256_castsi256_si128(words));
+    *high = _mm256_cvtph_ps(_mm256_extracti128_si256(words, 1));
 }
 
 /* What the header of a block of 256 says of 8 rows; fields as in struct strip. */
@@ -131,14 +147,21 @@ INLINE __m256i signed_pair(__m256i v, int j, int shift) {
     return _mm256_srai_epi16(pick(v, 0x80, j, 0x80, j + 1), 8 - shift);
 }
 
+/* D and dmin in the halves of each lane. */
+INLINE void store_halves(__m256i words, const struct heads *out) {
+    __m256 d, dmin;
+    two_halves(words, &d, &dmin);
+    _mm256_storeu_ps(out->d, d);
+    _mm256_storeu_ps(out->dmin, dmin);
+}
+
 /* Q4_K and Q5_K, whose first 16 bytes are alike. */
 INLINE void heads_six_bits(const uint8_t *const p[WIDTH], const struct heads *out) {
     const __m256i low6 = _mm256_set1_epi8(0x3f), low4 = _mm256_set1_epi8(0x0f),
                   top2 = _mm256_set1_epi8(0x30);
     __m256i v[4], scale[2], min[2];
     transpose(p, 0, v);
-    _mm256_storeu_ps(out->d, halves_in_lanes(v[0]));
-    _mm256_storeu_ps(out->dmin, halves_in_lanes(_mm256_srli_epi32(v[0], 16)));
+    store_halves(v[0], out);
     scale[0] = _mm256_and_si256(v[1], low6);
     scale[1] = _mm256_or_si256(_mm256_and_si256(v[3], low4),
                                _mm256_and_si256(_mm256_srli_epi16(v[1], 2), top2));
@@ -155,8 +178,7 @@ INLINE void heads_q2_k(const uint8_t *const p[WIDTH], const struct heads *out) {
     const __m256i low4 = _mm256_set1_epi8(0x0f);
     __m256i v[4];
     transpose(p, 0, v);
-    _mm256_storeu_ps(out->d, halves_at(p, 80));
-    _mm256_storeu_ps(out->dmin, halves_at(p, 82));
+    store_halves(words_at(p, offsetof(struct block_q2_k, d)), out);
     UNROLL
     for (int i = 0; i < 4; i++) {
         __m256i scale = _mm256_and_si256(v[i], low4);
@@ -179,14 +201,14 @@ INLINE void heads_signed(const __m256i v[4], int shift, const struct heads *out)
     }
 }
 
-INLINE void heads_q3_k(const uint8_t *const p[WIDTH], const struct heads *out) {
+/* The last 16 bytes of a block of Q3_K, in lanes of V: 2 bytes of codes, 12 of sub-scales, d. S[i]:
+ * sub-scales of groups 4i .. 4i + 3. */
+enum { Q3_K_TAIL_AT = sizeof(struct block_q3_k) - 16 };
+INLINE void sub_scales_q3_k(const __m256i v[4], __m256i s[4]) {
     const __m256i low4 = _mm256_set1_epi8(0x0f), top2 = _mm256_set1_epi8(0x30);
-    __m256i v[4], s[4];
-    transpose(p, 94, v); // 2 bytes of codes, 12 of sub-scales, d
     __m256i s0 = _mm256_or_si256(_mm256_srli_epi32(v[0], 16), _mm256_slli_epi32(v[1], 16));
     __m256i s1 = _mm256_or_si256(_mm256_srli_epi32(v[1], 16), _mm256_slli_epi32(v[2], 16));
     __m256i s2 = _mm256_or_si256(_mm256_srli_epi32(v[2], 16), _mm256_slli_epi32(v[3], 16));
-    _mm256_storeu_ps(out->d, halves_in_lanes(_mm256_srli_epi32(v[3], 16)));
     s[0] = _mm256_or_si256(_mm256_and_si256(s0, low4),
                            _mm256_and_si256(_mm256_slli_epi16(s2, 4), top2));
     s[1] = _mm256_or_si256(_mm256_and_si256(s1, low4),
@@ -197,6 +219,13 @@ INLINE void heads_q3_k(const uint8_t *const p[WIDTH], const struct heads *out) {
                            _mm256_and_si256(_mm256_srli_epi16(s2, 2), top2));
     UNROLL
     for (int i = 0; i < 4; i++) s[i] = _mm256_sub_epi8(s[i], _mm256_set1_epi8(32));
+}
+
+INLINE void heads_q3_k(const uint8_t *const p[WIDTH], const struct heads *out) {
+    __m256i v[4], s[4];
+    transpose(p, Q3_K_TAIL_AT, v);
+    _mm256_storeu_ps(out->d, halves_in_lanes(_mm256_srli_epi32(v[3], 16)));
+    sub_scales_q3_k(v, s);
     heads_signed(s, 2, out);
 }
 
