@@ -134,6 +134,9 @@ endef
 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ASAN := $(SANITIZE) -Werror
+# Kernels are long functions without branches, and half of the time to compile them would go into
+# where a debugger finds variables and into checks that others imply.
+ASAN_ISA := $(ASAN) -fno-var-tracking -fno-sanitize=null,object-size
 TSAN := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -Werror
 TSAN_ISA := -O1 -g -Werror
 COV := -O0 -g --coverage
@@ -141,9 +144,9 @@ FUZZ := $(SANITIZE) -fsanitize=fuzzer-no-link -Werror
 FUZZ_ISA := -O1 -Werror
 NEON := -ffunction-sections -Werror
 # The same code as avx512.c, which has sanitizers.
-$(BUILD)/asan/kernels/avx512_gfni.o: ASAN := -O1 -Werror
+$(BUILD)/asan/kernels/avx512_gfni.o: ASAN_ISA := -O1 -Werror -fno-var-tracking
 $(eval $(call flavour,$(BUILD),$(CC),WERROR,WERROR))
-$(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN))
+$(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN_ISA))
 $(eval $(call flavour,$(BUILD)/tsan,$(CC),TSAN,TSAN_ISA))
 $(eval $(call flavour,$(BUILD)/cov,$(CC),COV,COV))
 $(eval $(call flavour,$(BUILD)/fuzz,$(CLANG),FUZZ,FUZZ_ISA))

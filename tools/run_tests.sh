@@ -16,7 +16,7 @@ build=${BUILD:-build}
 logs=$build/logs
 mkdir -p "$logs"
 emulator=
-seconds=300 # for one program of tests
+seconds=600 # for one program of tests
 left_out=" " # tests the emulator can not run
 build_tests=("$build/$flavour/octet" "tests-$flavour")
 program=$build/$flavour/octet
@@ -105,6 +105,19 @@ is_run() {
     echo "skipped: $1 (not under an emulator)"
     return 1
 }
+# Runs COMMAND for each NAME, which is {} in it, one per core; each leaves its log and exit status.
+slow=(test_builtin_tasks test_bits test_cache serve_hostile resume files lsp) # begin first
+run_each() { # COMMAND LOG_PREFIX NAME...
+    local command=$1 prefix=$2 name
+    shift 2
+    for name in "${slow[@]}"; do
+        [[ " $* " == *" $name "* ]] && echo "$name"
+    done >"$logs/order"
+    printf '%s\n' "$@" | grep -vxF -f "$logs/order" >>"$logs/order"
+    xargs -P "$(nproc)" -I{} sh -c \
+        "$command >$logs/$prefix{}.log 2>&1; echo \$? >$logs/$prefix{}.status" <"$logs/order"
+}
+
 step_unit() {
     local source name
     local -a names=()
@@ -112,34 +125,36 @@ step_unit() {
         name=$(basename "$source" .c)
         [ -e "$source" ] && is_run "$name" && names+=("$name")
     done
-    # One program per core; each leaves its log and its exit status.
-    local run="timeout $seconds $emulator $build/$flavour/tests/{}"
-    printf '%s\n' "${names[@]}" | xargs -P "$(nproc)" -I{} sh -c \
-        "$run >$logs/{}.log 2>&1; echo \$? >$logs/{}.status"
+    run_each "timeout $seconds $emulator $build/$flavour/tests/{}" "" "${names[@]}"
     for name in "${names[@]}"; do
         count_unit "$name" "$logs/$name.log" "$(cat "$logs/$name.status")"
     done
 }
 
 # Program tests print their own "ok NAME" and "FAIL NAME" lines.
+count_cli() { # NAME LOG STATUS
+    local ok bad
+    ok=$(grep -c '^ok ' "$2")
+    bad=$(grep -c '^FAIL ' "$2")
+    passed=$((passed + ok))
+    if [ "$3" = 0 ] && [ "$bad" = 0 ]; then
+        echo "ok $1 ($ok)"
+    else
+        [ "$bad" -gt 0 ] || bad=1
+        fail "$1 (exit $3)" "$2" "$bad"
+    fi
+}
 step_cli() {
-    local script name log status ok bad
+    local script name
+    local -a names=()
     for script in tests/cli/*.sh; do
         name=$(basename "$script" .sh)
-        [ "$name" != lib ] && [ -e "$script" ] && is_run "$name" || continue
-        log=$logs/cli-$name.log
-        status=0
-        OCTET=$(realpath "$program") timeout "$seconds" bash "$script" >"$log" 2>&1 ||
-            status=$?
-        ok=$(grep -c '^ok ' "$log")
-        bad=$(grep -c '^FAIL ' "$log")
-        passed=$((passed + ok))
-        if [ "$status" = 0 ] && [ "$bad" = 0 ]; then
-            echo "ok cli-$name ($ok)"
-        else
-            [ "$bad" -gt 0 ] || bad=1
-            fail "cli-$name (exit $status)" "$log" "$bad"
-        fi
+        [ "$name" != lib ] && [ -e "$script" ] && is_run "$name" && names+=("$name")
+    done
+    OCTET=$(realpath "$program") \
+        run_each "timeout $seconds bash tests/cli/{}.sh" cli- "${names[@]}"
+    for name in "${names[@]}"; do
+        count_cli "cli-$name" "$logs/cli-$name.log" "$(cat "$logs/cli-$name.status")"
     done
 }
 
