@@ -13,10 +13,8 @@ enum {
     MAX_TOKENS = 2, // at once
 };
 
-/* Activations of a token for every four blocks, as codes are turned in avx2_fours.h: register K of
- * chunk C has bytes 4K .. of the chunk's first 16 in its lower half, of the others in its upper
- * one.
- */
+/* Activations of a token, turned as avx2_fours.h does with codes, for every four blocks: register K
+ * of a chunk has bytes 4K .. of its first 16 in the lower half, of the others in the upper one. */
 struct turned_acts {
     int8_t *q; // (fours, 8 chunks, 4, 32)
     // Sums of groups. With mins: (fours, 4, 16), register I has groups 4I .. 4I + 3, two in a lane.

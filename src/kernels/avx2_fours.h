@@ -13,7 +13,7 @@ enum {
     HALF_CHUNKS = 4, // of 32 elements, in half of a block
 };
 
-/* A plane of 32 bytes of four blocks; as activations. */
+/* A plane of 32 bytes of four blocks, as struct turned_acts has a chunk. */
 struct turned_plane {
     __m256i v[4];
 };
@@ -40,21 +40,11 @@ struct four_format {
 
 /* ---- Turning --------------------------------------------------------------------------------- */
 
-/* Lanes of halves become registers. */
-INLINE void turn(const __m256i in[FOUR], __m256i out[4]) {
-    __m256i a = _mm256_unpacklo_epi32(in[0], in[1]), b = _mm256_unpackhi_epi32(in[0], in[1]);
-    __m256i c = _mm256_unpacklo_epi32(in[2], in[3]), d = _mm256_unpackhi_epi32(in[2], in[3]);
-    out[0] = _mm256_unpacklo_epi64(a, c);
-    out[1] = _mm256_unpackhi_epi64(a, c);
-    out[2] = _mm256_unpacklo_epi64(b, d);
-    out[3] = _mm256_unpackhi_epi64(b, d);
-}
-
 INLINE void turn_plane(const uint8_t *const p[FOUR], size_t at, struct turned_plane *out) {
     __m256i in[FOUR];
     UNROLL
     for (size_t i = 0; i < FOUR; i++) in[i] = load_256(p[i] + at);
-    turn(in, out->v);
+    transpose_in_lanes(in, out->v);
 }
 
 /* 16 bytes, in both halves. */
@@ -62,7 +52,7 @@ INLINE void turn_twice(const uint8_t *const p[FOUR], size_t at, __m256i out[4]) 
     __m256i in[FOUR];
     UNROLL
     for (size_t i = 0; i < FOUR; i++) in[i] = _mm256_broadcastsi128_si256(load_128(p[i] + at));
-    turn(in, out);
+    transpose_in_lanes(in, out);
 }
 
 /* Picks bytes of each lane, B0 .. in the lower half and C0 .. in the upper one; 0x80 gives 0. */

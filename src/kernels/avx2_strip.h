@@ -75,13 +75,9 @@ INLINE __m256i broadcast_32(const void *p) {
 
 /* ---- Building -------------------------------------------------------------------------------- */
 
-/* 16 bytes at AT of 8 rows as 4 registers with 4 bytes of each row. */
-INLINE void transpose(const uint8_t *const p[WIDTH], size_t at, __m256i out[4]) {
-    __m256i v[4], t[4];
-    UNROLL
-    for (size_t i = 0; i < 4; i++)
-        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load_128(p[i] + at)),
-                                       load_128(p[i + 4] + at), 1);
+/* Lanes of halves become registers. */
+INLINE void transpose_in_lanes(const __m256i v[4], __m256i out[4]) {
+    __m256i t[4];
     t[0] = _mm256_unpacklo_epi32(v[0], v[1]);
     t[1] = _mm256_unpackhi_epi32(v[0], v[1]);
     t[2] = _mm256_unpacklo_epi32(v[2], v[3]);
@@ -90,6 +86,16 @@ INLINE void transpose(const uint8_t *const p[WIDTH], size_t at, __m256i out[4]) 
     out[1] = _mm256_unpackhi_epi64(t[0], t[2]);
     out[2] = _mm256_unpacklo_epi64(t[1], t[3]);
     out[3] = _mm256_unpackhi_epi64(t[1], t[3]);
+}
+
+/* 16 bytes at AT of 8 rows as 4 registers with 4 bytes of each row. */
+INLINE void transpose(const uint8_t *const p[WIDTH], size_t at, __m256i out[4]) {
+    __m256i v[4];
+    UNROLL
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load_128(p[i] + at)),
+                                       load_128(p[i + 4] + at), 1);
+    transpose_in_lanes(v, out);
 }
 
 /* The f16 at AT of 8 rows. */
