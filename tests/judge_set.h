@@ -46,7 +46,7 @@ static inline void judge_task(void *arg, size_t i_task, int i_thread) {
     judge_one(many, task, task->reference, !task->excluded || strstr(task->excluded, "contradict"));
     // A wrong answer that needs no end is one after a short while, too.
     struct task hasty = *task;
-    if (!(hasty.limits.wall_s > 0 && hasty.limits.wall_s < 2)) hasty.limits.wall_s = 2;
+    if (!(hasty.limits.wall_s > 0 && hasty.limits.wall_s < 1)) hasty.limits.wall_s = 1;
     hasty.limits.cpu_s = 2 * hasty.limits.wall_s;
     for (size_t i = 0; i < task->n_wrong; i++) judge_one(many, &hasty, task->wrong[i], false);
 }

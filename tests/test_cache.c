@@ -148,7 +148,7 @@ static void test_small_budgets_are_kept_and_change_no_bit(void **state) {
         struct octet_cache *cache = open_cache(n_pages * page);
         struct octet_session *s[2] = {open_session(cache), open_session(cache)};
         uint32_t x = 3;
-        for (size_t i = 0; i < 24; i++) {
+        for (size_t i = 0; i < 16; i++) {
             x = x * 1664525 + 1013904223;
             int32_t forked[N_TOKENS];
             fork_tokens(forked, (x >> 16) % 4 * 64 + (x >> 24) % 2 * 7);

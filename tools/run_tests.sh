@@ -282,18 +282,24 @@ no_interpreter() { ! readelf -l "$1" | grep INTERP; }
 
 # Every fuzz target on its committed corpus plus what earlier runs found (build/fuzz/found).
 step_fuzz() {
-    local source name found
+    local source name
+    local -a names=()
     has_clang fuzz || return
     check build-fuzz make fuzz-build || return
     for source in fuzz/fuzz_*.c; do
-        [ -e "$source" ] || continue
         name=$(basename "$source" .c)
-        name=${name#fuzz_}
-        found=$build/fuzz/found/$name
-        mkdir -p "$found" "fuzz/corpus/$name"
-        check "fuzz-$name" "$build/fuzz/run/$name" -max_total_time="${FUZZ_SECONDS:-5}" \
-            -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-            -artifact_prefix="$build/fuzz/crash-$name-" "$found" "fuzz/corpus/$name"
+        names+=("${name#fuzz_}")
+        mkdir -p "$build/fuzz/found/${name#fuzz_}"
+    done
+    run_each "$build/fuzz/run/{} -max_total_time=${FUZZ_SECONDS:-5} -timeout=10 \
+        -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=$build/fuzz/crash-{}- \
+        $build/fuzz/found/{} fuzz/corpus/{}" fuzz- "${names[@]}"
+    for name in "${names[@]}"; do
+        if [ "$(cat "$logs/fuzz-$name.status")" = 0 ]; then
+            pass "fuzz-$name"
+        else
+            fail "fuzz-$name" "$logs/fuzz-$name.log"
+        fi
     done
 }
 

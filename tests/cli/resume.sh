@@ -17,7 +17,7 @@ entry: add
 calls:
   - {args: [1, 2], expect: 3}
 END
-n=200 parallel=4 n_kills=0
+n=120 parallel=4 n_kills=0
 compare=("$OCTET" compare "$TMP/tasks.yaml" --unsafe-exec --yes --samples $n --parallel $parallel
          --models "fixture=openai,http://127.0.0.1:$port/ok/v1,fixture-1" --json)
 asked() { grep -c '"path"' "$TMP/log"; }

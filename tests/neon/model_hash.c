@@ -54,9 +54,11 @@ static enum octet_status hash_file(const char *path, enum octet_kv_type kv_type,
     return s;
 }
 
-static bool print_line(const char *arch, const char *type, enum octet_kv_type kv_type,
-                       const char *path) {
-    struct octet_synth_options options = {.arch = arch, .type = type, .seed = 7};
+/* N_LAYERS of 0: as many as ARCH has. */
+static bool print_line(const char *arch, int32_t n_layers, const char *type,
+                       enum octet_kv_type kv_type, const char *path) {
+    struct octet_synth_options options = {
+        .arch = arch, .type = type, .n_layers = n_layers, .seed = 7};
     struct octet_err err = {0};
     uint64_t hash = 0;
     enum octet_status s = octet_synth(&options, path, &err);
@@ -81,10 +83,10 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
         for (size_t j = 0; quant_at(j); j++) {
             const char *type = pure_type(quant_at(j)->name);
-            ok = type && print_line(archs[i], type, OCTET_KV_F16, path) && ok;
+            ok = type && print_line(archs[i], 1, type, OCTET_KV_F16, path) && ok;
         }
         for (int kv = OCTET_KV_F32; kv <= OCTET_KV_Q4_0; kv++)
-            ok = print_line(archs[i], "q4_k_m", (enum octet_kv_type)kv, path) && ok;
+            ok = print_line(archs[i], 0, "q4_k_m", (enum octet_kv_type)kv, path) && ok;
     }
     rmdir(folder);
     return ok ? 0 : 1;

@@ -156,7 +156,7 @@ def health_or_none(server):
 def test_unread():
     """A client that never reads its stream is dropped before its backlog fills the memory."""
     server = Server("--parallel", "2", "-q")
-    s = begin(server, text("int main", max_tokens=8000, ignore_eos=True, logprobs=5, n=64), 4096)
+    s = begin(server, text("int main", max_tokens=8000, ignore_eos=True, logprobs=20, n=64), 4096)
     s.recv(10)
     dropped = wait_for(lambda: server.metric(CANCELLED) >= 1, 600)
     check("who_does_not_read_is_dropped", dropped is not None)
@@ -231,7 +231,7 @@ def answers_beside(server, s):
 def test_large_requests():
     """Texts of megabytes are read, and answers of megabytes written, while others are served."""
     server = Server("--parallel", "2", "-q")
-    words = "the quick brown fox jumps over 1234 lazy dogs\n" * (200 << 10)
+    words = "the quick brown fox jumps over 1234 lazy dogs\n" * (100 << 10)
     ids = [300] * (1 << 20)
     for path, body in (("/tokenize", {"content": words}), ("/detokenize", {"tokens": ids}),
                        ("/infill", {"input_prefix": words, "n_predict": 1}),
