@@ -106,8 +106,8 @@ is_run() {
     return 1
 }
 # Runs COMMAND for each NAME, which is {} in it, one per core; each leaves its log and exit status.
-slow=(test_builtin_tasks test_bits test_cache test_grade test_tokenizer serve_hostile resume files lsp
-      serve_dialects) # begin first
+slow=(test_builtin_tasks test_bits test_cache test_grade test_tokenizer
+      serve_hostile resume files lsp serve_dialects) # begin first
 run_each() { # COMMAND LOG_PREFIX NAME...
     local command=$1 prefix=$2 name
     shift 2
