@@ -289,8 +289,9 @@ step_fuzz() {
     check build-fuzz make fuzz-build || return
     for source in fuzz/fuzz_*.c; do
         name=$(basename "$source" .c)
-        names+=("${name#fuzz_}")
-        mkdir -p "$build/fuzz/found/${name#fuzz_}"
+        name=${name#fuzz_}
+        names+=("$name")
+        mkdir -p "$build/fuzz/found/$name" "fuzz/corpus/$name"
     done
     run_each "$build/fuzz/run/{} -max_total_time=${FUZZ_SECONDS:-5} -timeout=10 \
         -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix=$build/fuzz/crash-{}- \

@@ -1,9 +1,8 @@
 /* Quantised products with AVX2: which way each format takes. Part of avx2.c alone.
  *
  * A single token, or two of some formats, go straight through the file's blocks (avx2_direct.h,
- * avx2_fours.h).
- * For more, strips of 16 rows are unpacked into the cache and all tokens pass over them
- * (avx2_strip.h). Integers may be summed in any order; the float chain per output is that of
+ * avx2_fours.h). For more, strips of 16 rows are unpacked into the cache and all tokens pass over
+ * them (avx2_strip.h). Integers may be summed in any order; the float chain per output is that of
  * scalar.c in both. */
 #ifndef OCTET_KERNELS_AVX2_MATMUL_H
 #define OCTET_KERNELS_AVX2_MATMUL_H
