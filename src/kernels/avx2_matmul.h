@@ -338,15 +338,6 @@ static void matmul_direct(const struct job *job, const struct format *f, void *s
     }
 }
 
-/* Fetches what the strips after the next run will hold, while this one is built from P: the same
- * place of the next part of the rows or, past their end, of the next rows. */
-static void prefetch_block(const struct job *job, const uint8_t *const p[WIDTH], size_t b,
-                           size_t part_blocks) {
-    size_t block_bytes = job->type->block_bytes, ahead = part_blocks * block_bytes;
-    if (b + part_blocks >= job->n_blocks) ahead += (HALVES * WIDTH - 1) * job->row_bytes;
-    for (size_t r = 0; r < WIDTH; r++) prefetch(p[r] + ahead, block_bytes);
-}
-
 static void matmul_strips(const struct job *job, const struct format *f, struct strip *s) {
     size_t step = STRIP_ELEMS / job->a->block, block_bytes = job->type->block_bytes;
     struct part part = {.job = job};
@@ -357,7 +348,6 @@ static void matmul_strips(const struct job *job, const struct format *f, struct 
             part.n_blocks = job->n_blocks - part.b < step ? job->n_blocks - part.b : step;
             for (size_t h = 0; h < HALVES; h++)
                 for (size_t i = 0; i < part.n_blocks; i++) {
-                    prefetch_block(job, p[h], part.b + i, step);
                     f->build(p[h], &s[h], i);
                     for (size_t r = 0; r < WIDTH; r++) p[h][r] += block_bytes;
                 }

@@ -14,7 +14,8 @@
 enum {
     STRIP_ELEMS = 1024, // of a row
     HALVES = 2,         // strips that a tile takes at once
-    TILE_TOKENS = 3,    // as many as the registers hold sums for
+    TILE_TOKENS = 4,    // at most, see `tile_tokens`
+    FETCH_LINES = 3,    // fetched together
 };
 
 /* 8 rows by up to STRIP_ELEMS elements. */
@@ -59,11 +60,6 @@ struct job {
 /* The first n (0..8) lanes set. */
 static inline __m256i first_lanes(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-INLINE void prefetch(const uint8_t *p, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
-        _mm_prefetch((const char *)(p + i), _MM_HINT_T0);
 }
 
 /* 4 bytes or two int16, to all lanes. */
@@ -361,7 +357,61 @@ INLINE void build_rows_32(const uint8_t *const p[WIDTH], load_fn *load, const st
     transpose(at, 16, s->w + i * 8 + 4);
 }
 
+/* ---- Fetching -------------------------------------------------------------------------------- */
+
+/* Blocks B .. B + n_blocks - 1 of rows ROW .. of all tokens; continues the sums in y unless B is 0.
+ */
+struct part {
+    const struct job *job;
+    size_t row, b, n_blocks;
+};
+
+/* What the next pair of strips will hold, fetched bit by bit while tokens pass over this one, or
+ * memory would rest meanwhile: OF_ROW bytes of each of N_ROWS rows, the first one from AT on. */
+struct fetch {
+    const uint8_t *row;
+    size_t n_rows, row_bytes, of_row, at;
+    size_t turn; // how many times FETCH_LINES are fetched at a time
+};
+
+/* The same place of the next part of the rows of P or, past their end, of the next rows; it will be
+ * there after N_TURNS. */
+INLINE struct fetch fetch_after(const struct part *p, size_t n_turns) {
+    const struct job *job = p->job;
+    const size_t step = FETCH_LINES * CACHE_LINE, most = STRIP_ELEMS / job->a->block;
+    size_t row = p->row, b = p->b + p->n_blocks;
+    if (b == job->n_blocks) row += HALVES * WIDTH, b = 0;
+    size_t n_blocks = job->n_blocks - b < most ? job->n_blocks - b : most;
+    struct fetch f = {.row = job->w + row * job->row_bytes + b * job->type->block_bytes,
+                      .n_rows = HALVES * WIDTH,
+                      .row_bytes = job->row_bytes,
+                      .of_row = n_blocks * job->type->block_bytes};
+    size_t n_steps = f.n_rows * ((f.of_row + step - 1) / step);
+    f.turn = (n_steps + n_turns - 1) / n_turns;
+    return f;
+}
+
+INLINE void fetch_some(struct fetch *f) {
+    for (size_t i = 0; i < f->turn && f->n_rows; i++) {
+        UNROLL
+        for (size_t j = 0; j < FETCH_LINES; j++)
+            _mm_prefetch((const char *)(f->row + f->at + j * CACHE_LINE), _MM_HINT_T0);
+        f->at += FETCH_LINES * CACHE_LINE;
+        if (f->at < f->of_row) continue;
+        f->at = 0;
+        f->row += f->row_bytes;
+        f->n_rows--;
+    }
+}
+
 /* ---- Tiles ----------------------------------------------------------------------------------- */
+
+/* How many tokens a tile takes: as many as there are registers for sums. Those of 32 bits can stay
+ * in memory where eight products meet one scale; where each product does, there are no others. */
+INLINE bool sums_in_memory(const struct traits *f) { return f->sums == SUM_8 && !f->small; }
+INLINE size_t tile_tokens(const struct traits *f) {
+    return sums_in_memory(f) || f->sums >= SUM_1 ? TILE_TOKENS : TILE_TOKENS - 1;
+}
 
 /* 32 products as 16 int16: each sum of two is at most 32512. */
 INLINE __m256i products(__m256i w, __m256i a, bool is_signed) {
@@ -369,11 +419,12 @@ INLINE __m256i products(__m256i w, __m256i a, bool is_signed) {
     return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
 }
 
-/* Adds to ISUM 16 or 32 elements, as SUMS says, of each row of both halves times those of
- * activations, times the scale. */
+/* Adds to ISUM 16 or 32 elements, as the format's sums say, of each row of both halves times those
+ * of activations, times the scale. */
 INLINE void add_group(const __m256i *const w[HALVES], const int8_t *q, size_t stride, size_t n,
-                      enum sums sums, const __m256i scale[HALVES],
+                      const struct traits *f, const __m256i scale[HALVES],
                       __m256i isum[HALVES][TILE_TOKENS]) {
+    const enum sums sums = f->sums;
     const size_t n_steps = sums == SUM_8 ? 8 : 4;
     __m256i p[HALVES][TILE_TOKENS];
     UNROLL
@@ -391,7 +442,10 @@ INLINE void add_group(const __m256i *const w[HALVES], const int8_t *q, size_t st
                 IN_THIS_ORDER(p[h][t]);
                 if (last)
                     isum[h][t] = _mm256_add_epi32(isum[h][t], _mm256_madd_epi16(p[h][t], scale[h]));
-                IN_THIS_ORDER(isum[h][t]);
+                if (sums_in_memory(f))
+                    THROUGH_MEMORY(isum[h][t]);
+                else
+                    IN_THIS_ORDER(isum[h][t]);
             }
         }
     }
@@ -421,13 +475,13 @@ INLINE void add_block_256(const struct strip *s, size_t i, const struct tokens *
         const __m256i *w[HALVES] = {s[0].w + i * 64 + c * 8, s[1].w + i * 64 + c * 8};
         size_t g = f->groups_of_32 ? i * 8 + c : i * 16 + c * 2;
         __m256i scale[HALVES] = {s[0].scale[g], s[1].scale[g]};
-        add_group(w, a->q + c * 32, a->k, n, f->sums, scale, isum);
+        add_group(w, a->q + c * 32, a->k, n, f, scale, isum);
         if (f->sums == SUM_8) continue;
         for (size_t h = 0; h < HALVES; h++) {
             w[h] += 4;
             if (!f->groups_of_32) scale[h] = s[h].scale[g + 1];
         }
-        add_group(w, a->q + c * 32 + 16, a->k, n, f->sums, scale, isum);
+        add_group(w, a->q + c * 32 + 16, a->k, n, f, scale, isum);
     }
 }
 
@@ -467,19 +521,20 @@ INLINE void add_block_32(const struct strip *s, size_t i, const struct tokens *a
         int32_t sum = (bsum[0] + bsum[1]) * (f->has_min ? 1 : a->offset);
         psum[0][t] = psum[1][t] = _mm256_set1_epi32(sum);
     }
-    add_group(w, a->q, a->k, n, f->sums, ones, isum);
+    add_group(w, a->q, a->k, n, f, ones, isum);
     if (f->sums == SUM_8) return;
     w[0] += 4;
     w[1] += 4;
-    add_group(w, a->q + 16, a->k, n, f->sums, ones, isum);
+    add_group(w, a->q + 16, a->k, n, f, ones, isum);
 }
 
 /* N tokens against blocks 0 .. n_blocks - 1 of a strip, whose sums so far are ACC. */
 INLINE void run_tile(const struct strip *s, size_t n_blocks, struct tokens a, size_t n,
-                     const struct traits *f, __m256 acc[HALVES][TILE_TOKENS]) {
-    size_t block = f->small ? CHUNK : QUANT_MAX_BLOCK;
+                     const struct traits *f, struct fetch *next, __m256 acc[HALVES][TILE_TOKENS]) {
+    const size_t block = f->small ? CHUNK : QUANT_MAX_BLOCK;
     for (size_t i = 0; i < n_blocks; i++) {
         __m256i isum[HALVES][TILE_TOKENS], psum[HALVES][TILE_TOKENS];
+        if (i * block % QUANT_MAX_BLOCK == 0) fetch_some(next);
         if (f->small) {
             add_block_32(s, i, &a, n, f, isum, psum);
         } else {
@@ -505,15 +560,8 @@ INLINE void run_tile(const struct strip *s, size_t n_blocks, struct tokens a, si
     }
 }
 
-/* Blocks B .. B + n_blocks - 1 of rows ROW .. of all tokens; continues the sums in y unless B is 0.
- */
-struct part {
-    const struct job *job;
-    size_t row, b, n_blocks;
-};
-
 INLINE void tile(const struct part *p, const struct strip *s, size_t t0, size_t n,
-                 const struct traits *f) {
+                 const struct traits *f, struct fetch *next) {
     const struct job *job = p->job;
     const struct act *a = job->a;
     size_t n_left = job->n_rows - p->row, at = t0 * a->k + p->b * a->block;
@@ -533,7 +581,7 @@ INLINE void tile(const struct part *p, const struct strip *s, size_t t0, size_t 
                     : n_left >= HALVES * WIDTH
                         ? _mm256_loadu_ps(y + t * job->ldy + h * WIDTH)
                         : _mm256_maskload_ps(y + t * job->ldy + h * WIDTH, lanes[h]);
-    run_tile(s, p->n_blocks, tokens, n, f, acc);
+    run_tile(s, p->n_blocks, tokens, n, f, next, acc);
     UNROLL
     for (size_t t = 0; t < n; t++) UNROLL
     for (size_t h = 0; h < HALVES; h++)
@@ -544,10 +592,14 @@ INLINE void tile(const struct part *p, const struct strip *s, size_t t0, size_t 
 }
 
 INLINE void run_strip(const struct part *p, const struct strip *s, const struct traits *f) {
-    size_t n = p->job->a->n, t = 0;
-    for (; t + TILE_TOKENS <= n; t += TILE_TOKENS) tile(p, s, t, TILE_TOKENS, f);
-    if (n - t == 2) tile(p, s, t, 2, f);
-    if (n - t == 1) tile(p, s, t, 1, f);
+    const size_t wide = tile_tokens(f), n = p->job->a->n;
+    size_t blocks_of_256 = (p->n_blocks * p->job->a->block + QUANT_MAX_BLOCK - 1) / QUANT_MAX_BLOCK;
+    struct fetch next = fetch_after(p, (n + wide - 1) / wide * blocks_of_256);
+    size_t t = 0;
+    for (; t + wide <= n; t += wide) tile(p, s, t, wide, f, &next);
+    if (wide > 3 && n - t == 3) tile(p, s, t, 3, f, &next);
+    if (n - t == 2) tile(p, s, t, 2, f, &next);
+    if (n - t == 1) tile(p, s, t, 1, f, &next);
 }
 
 #endif
