@@ -146,7 +146,7 @@ FUZZ_ISA := -O1 -Werror
 NEON := -ffunction-sections -Werror
 # Without sanitizers, which would take minutes: the same code as avx512.c, and what this machine
 # can only compile, not run.
-UNCHECKED := avx512_gfni $(if $(shell grep -sm1w avx512_vnni /proc/cpuinfo),,avx512)
+UNCHECKED := avx512_gfni $(if $(shell grep -s -m1 -w avx512_vnni /proc/cpuinfo),,avx512)
 $(UNCHECKED:%=$(BUILD)/asan/kernels/%.o): ASAN_ISA := -O1 -Werror
 $(eval $(call flavour,$(BUILD),$(CC),WERROR,WERROR))
 $(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN_ISA))
