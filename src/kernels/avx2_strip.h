@@ -374,13 +374,16 @@ struct fetch {
     size_t turn; // how many times FETCH_LINES are fetched at a time
 };
 
-/* The same place of the next part of the rows of P or, past their end, of the next rows; it will be
- * there after N_TURNS. */
+/* The next part of the rows of P or, past their end, the first one of the next rows, which may be
+ * past the end of the weights; all of it is asked for after N_TURNS. */
 INLINE struct fetch fetch_after(const struct part *p, size_t n_turns) {
     const struct job *job = p->job;
     const size_t step = FETCH_LINES * CACHE_LINE, most = STRIP_ELEMS / job->a->block;
     size_t row = p->row, b = p->b + p->n_blocks;
-    if (b == job->n_blocks) row += HALVES * WIDTH, b = 0;
+    if (b == job->n_blocks) {
+        row += HALVES * WIDTH;
+        b = 0;
+    }
     size_t n_blocks = job->n_blocks - b < most ? job->n_blocks - b : most;
     struct fetch f = {.row = job->w + row * job->row_bytes + b * job->type->block_bytes,
                       .n_rows = HALVES * WIDTH,
