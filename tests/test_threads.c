@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/mem.h"
@@ -81,6 +83,40 @@ static void test_what_is_expected_changes_no_task(void **state) {
     pool_close(pool);
 }
 
+struct nap {
+    atomic_bool worker_came;
+};
+
+/* The worker sleeps, once the caller has seen it come. */
+static void take_a_nap(void *arg, size_t i_task, int i_thread) {
+    (void)i_task;
+    struct nap *const nap = arg;
+    if (i_thread == 0) {
+        for (int ms = 0; !nap->worker_came && ms < 10000; ms++) usleep(1000);
+    } else {
+        nap->worker_came = true;
+        usleep(400 * 1000);
+    }
+}
+
+static double thread_cpu_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void test_who_waits_long_sleeps(void **state) {
+    (void)state;
+    struct pool *const pool = pool_open(2);
+    assert_non_null(pool);
+    struct nap nap = {false};
+    const double begin = thread_cpu_s();
+    pool_tasks(pool, 2, take_a_nap, &nap);
+    assert_true(nap.worker_came);
+    assert_true(thread_cpu_s() - begin < 0.2);
+    pool_close(pool);
+}
+
 static void test_a_pool_without_memory_is_none(void **state) {
     (void)state;
     for (size_t after = 0; after < 4; after++) {
@@ -97,6 +133,7 @@ int main(void) {
         cmocka_unit_test(test_each_task_runs_once),
         cmocka_unit_test(test_tasks_are_ranges_of_one),
         cmocka_unit_test(test_what_is_expected_changes_no_task),
+        cmocka_unit_test(test_who_waits_long_sleeps),
         cmocka_unit_test(test_a_pool_without_memory_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* Thread pool: workers spin for a moment after each job, because the next one usually follows at
- * once, then park on a condition variable so that an idle program costs nothing. */
+ * once, then park on a condition variable so that an idle program costs nothing. So does the caller
+ * who waits for the last of them: a task may be a program that runs for minutes. */
 #include "base/threads.h"
 
 #include <pthread.h>
@@ -10,7 +11,7 @@
 
 #include "base/mem.h"
 
-enum { SPIN_ROUNDS = 20000, CLOSED = 1 << 30 };
+enum { SPIN_ROUNDS = 20000, YIELD_ROUNDS = 200, CLOSED = 1 << 30 };
 
 /* What a thread has still to do of a run of tasks, and to fetch while it waits; alone in its cache
  * line. */
@@ -26,10 +27,11 @@ struct pool {
     struct share *shares;       // (n_threads)
     int n_started;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake, done;
     atomic_uint job;     // number of the job; workers wait for a change
     atomic_int inside;   // workers busy with the current job, less CLOSED once it takes no more
     atomic_int n_parked; // workers waiting on WAKE
+    atomic_bool caller_parked; // waiting on DONE
     atomic_bool stop;
     pool_range_fn fn;
     void *arg;
@@ -114,6 +116,17 @@ static void run_ranges(struct pool *pool, int i_thread) {
     }
 }
 
+static bool is_done(struct pool *pool) { return atomic_load(&pool->inside) == -CLOSED; }
+
+static void leave(struct pool *pool) {
+    atomic_fetch_sub(&pool->inside, 1);
+    // The caller says that it parks before it looks whether it must.
+    if (!atomic_load(&pool->caller_parked)) return;
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_signal(&pool->done);
+    pthread_mutex_unlock(&pool->lock);
+}
+
 static void *worker_main(void *start_arg) {
     struct worker_start start = *(struct worker_start *)start_arg;
     mem_free(start_arg);
@@ -124,7 +137,7 @@ static void *worker_main(void *start_arg) {
         if (pool->stop) return NULL;
         if (!enter(pool)) continue;
         run_ranges(pool, start.index);
-        atomic_fetch_sub_explicit(&pool->inside, 1, memory_order_release);
+        leave(pool);
     }
 }
 
@@ -144,6 +157,7 @@ struct pool *pool_open(int n_threads) {
     atomic_init(&pool->inside, -CLOSED);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->done, NULL);
     pool->workers = mem_array((size_t)n_threads, sizeof *pool->workers);
     pool->shares = mem_aligned((size_t)n_threads * sizeof *pool->shares);
     if (!pool->workers || !pool->shares) {
@@ -170,12 +184,28 @@ void pool_close(struct pool *pool) {
     for (int i = 0; i < pool->n_started; i++) pthread_join(pool->workers[i], NULL);
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->wake);
+    pthread_cond_destroy(&pool->done);
     mem_free(pool->workers);
     mem_free(pool->shares);
     mem_free(pool);
 }
 
 int pool_n_threads(const struct pool *pool) { return pool->n_threads; }
+
+static void wait_for_workers(struct pool *pool) {
+    for (int i = 0; i < pool->spin_rounds + YIELD_ROUNDS; i++) {
+        if (is_done(pool)) return;
+        if (i < pool->spin_rounds)
+            wait_a_moment(&pool->shares[0]);
+        else
+            sched_yield();
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->caller_parked, true);
+    while (!is_done(pool)) pthread_cond_wait(&pool->done, &pool->lock);
+    atomic_store(&pool->caller_parked, false);
+    pthread_mutex_unlock(&pool->lock);
+}
 
 /* Every task has been claimed when the caller finds no more: what is left are those of workers
  * inside. */
@@ -184,12 +214,7 @@ static void run_job(struct pool *pool) {
     publish_job(pool);
     run_ranges(pool, 0);
     atomic_fetch_sub(&pool->inside, CLOSED);
-    for (int i = 0; atomic_load_explicit(&pool->inside, memory_order_acquire) != -CLOSED; i++) {
-        if (i < pool->spin_rounds)
-            wait_a_moment(&pool->shares[0]);
-        else
-            sched_yield();
-    }
+    wait_for_workers(pool);
 }
 
 /* Where shares are not equal, the first threads have a task more. */
