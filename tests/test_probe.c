@@ -70,8 +70,12 @@ static void test_speeds_of_an_instruction_set_or_the_best_one(void **state) {
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct octet_err err;
         struct probe_speeds speeds;
-        assert_int_equal(probe_measure_speeds(1, names[i], &speeds, &err), OCTET_OK);
-        assert_true(speeds.read_bytes > 1e6);
+        // Reading takes longest; how each instruction set does that is tested below.
+        if (names[i] == NULL)
+            assert_int_equal(probe_measure_speeds(1, names[i], &speeds, &err), OCTET_OK);
+        else
+            assert_int_equal(probe_arithmetic(1, names[i], &speeds, &err), OCTET_OK);
+        assert_true(names[i] == NULL ? speeds.read_bytes > 1e6 : speeds.read_bytes == 0);
         assert_true(speeds.int8_ops > 1e6);
         assert_true(speeds.float_ops > 1e6);
         if (names[i] == NULL) best = speeds;
@@ -99,16 +103,19 @@ static void test_arithmetic_alone_needs_no_buffer(void **state) {
 static void test_memory_that_is_there_is_read_in_every_way(void **state) {
     (void)state;
     enum { N = (4 << 20) + 4096 };
+    static const char *const names[] = {NULL, "scalar", "avx2"};
     uint8_t *const data = mem_aligned(N);
-    struct probe_reader *const reader = probe_reader_open(2, NULL);
     assert_non_null(data);
-    assert_non_null(reader);
     memset(data, 1, N);
-    for (size_t way = 0; way < PROBE_N_WAYS; way++) {
-        assert_true(probe_reader_time(reader, way, data, N) > 0);
-        assert_true(probe_reader_time(reader, way, data, 4096) == 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct probe_reader *const reader = probe_reader_open(2, names[i]);
+        assert_non_null(reader);
+        for (size_t way = 0; way < PROBE_N_WAYS; way++) {
+            assert_true(probe_reader_time(reader, way, data, N) > 0);
+            assert_true(probe_reader_time(reader, way, data, 4096) == 0);
+        }
+        probe_reader_close(reader);
     }
-    probe_reader_close(reader);
     probe_reader_close(NULL);
     mem_free(data);
 }
