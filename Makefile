@@ -132,12 +132,17 @@ $(1)/tests/%: tests/%.c $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a
 	    $$< -o $$@ $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a $$(LDFLAGS) -lcmocka \
 	    $$(SERVER_LIBS) $$(COMPARE_LIBS) $$(LIB_LIBS)
 -include $$(wildcard $(1)/*/*.d)
+# What takes longest with sanitizers: a goal to begin with.
+.PHONY: kernels-$(notdir $(1))
+kernels-$(notdir $(1)): $$(filter $(1)/kernels/%,$$(call lib_obj,$(1)))
 endef
 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ASAN := $(SANITIZE) -Werror
-# What these two would find in kernels, others find as well, in three quarters of the time.
-ASAN_ISA := $(ASAN) -g1 -fno-sanitize=null,object-size
+# What these three would find in kernels, others find as well. The option of gcc alone makes code that
+# is no slower; both together, two thirds of the time to compile.
+ASAN_ISA := $(ASAN) -g1 -fno-sanitize=null,object-size,pointer-overflow \
+            $(if $(findstring clang,$(CC)),,-fira-region=one)
 TSAN := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -Werror
 TSAN_ISA := -O1 -Werror
 COV := -O0 -g --coverage
@@ -186,7 +191,7 @@ check-clients-all: $(BUILD)/octet ## the large clients too: Copilot CLI, Continu
 check-clients check-clients-all:
 	@test -n "$(MODEL)" || { echo "no model in models/: make $@ MODEL=..." >&2; exit 1; }
 	@tests/clients/run.sh $(BUILD)/octet $(MODEL) $(if $(filter %-all,$@),--all)
-asan: $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
+asan: kernels-asan $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
 tests-asan: $(call test_bin,$(BUILD)/asan)
 # What shares memory between threads: the pool, sessions, the cache's writer, lanes and HTTP.
 THREAD_TESTS := threads session cache fim

@@ -18,7 +18,7 @@ mkdir -p "$logs"
 emulator=
 seconds=600 # for one program of tests
 left_out=" " # tests the emulator can not run
-build_tests=("$build/$flavour/octet" "tests-$flavour")
+build_tests=("kernels-$flavour" "$build/$flavour/octet" "tests-$flavour")
 program=$build/$flavour/octet
 if [ "$flavour" = aarch64 ]; then
     emulator=qemu-aarch64
@@ -68,9 +68,10 @@ step_release() {
 }
 # Without a build there is nothing to run; what failed is counted once.
 step_build() {
+    make grammars & # without a network, what needs them is left out
     check "build-$flavour" make "${build_tests[@]}" || skip="$skip unit cli hashes"
     check unique-names names_are_unique
-    make grammars || true # without a network, what needs them is left out
+    wait
 }
 
 # The linker takes the first of two functions of the same name from archives, without a word.
@@ -225,15 +226,18 @@ step_neon() {
     fi
     check build-neon make neon || return
     local log=$logs/neon.log counts
-    qemu-aarch64 "$build/neon/check_neon" >"$log" 2>&1
+    # All emulated programs side by side.
+    xargs -P "$(nproc)" -I{} sh -c "qemu-aarch64 $build/neon/{} 2>&1" <<END &
+model_hash scalar >$logs/models-scalar.log
+model_hash neon >$logs/models-neon.log
+check_neon >$log
+END
+    check models-host "$build/tests/neon/model_hash" scalar
+    wait
     counts=$(sed -n 's/^\(.*: \)\?\([0-9]*\) passed, \([0-9]*\) failed$/\2 \3/p' "$log" | tail -n 1)
     read -r ok bad <<<"${counts:-0 1}"
     passed=$((passed + ok))
     if [ "$bad" = 0 ]; then echo "ok neon ($ok)"; else fail neon "$log" "$bad"; fi
-    check models-host "$build/tests/neon/model_hash" scalar || return
-    # One emulated table per core.
-    printf '%s\n' scalar neon | xargs -P 2 -I{} sh -c \
-        "qemu-aarch64 $build/neon/model_hash {} >$logs/models-{}.log 2>&1"
     compare_models scalar
     compare_models neon
 }
