@@ -51,6 +51,22 @@ __attribute__((format(printf, 2, 3))) static void add(struct buffer *text, const
     buffer_append_text(text, line);
 }
 
+/* What comes before a value: a metric, or a PART of one, of a model. Its name is of any length, and
+ * escaped as Prometheus' text format asks. */
+static void begin_value(struct buffer *text, const char *metric, const char *part,
+                        const char *model, const char *le) {
+    buffer_append_text(text, metric);
+    buffer_append_text(text, part);
+    buffer_append_text(text, "{model=\"");
+    for (const char *c = model; *c != '\0'; c++) {
+        if (strchr("\\\"\n", *c) != NULL) buffer_append_text(text, "\\");
+        buffer_append(text, *c == '\n' ? "n" : c, 1);
+    }
+    buffer_append_text(text, "\"");
+    if (le != NULL) add(text, ",le=\"%s\"", le);
+    buffer_append_text(text, "} ");
+}
+
 struct metric {
     const char *name, *kind, *help;
     double (*value)(const struct lane_stats *stats);
@@ -96,16 +112,18 @@ static const struct metric metrics[] = {
 
 static void add_histogram(struct buffer *text, const char *name, const char *model,
                           const struct lane_times *times) {
-    uint64_t n = 0;
+    unsigned long long n = 0;
     for (size_t i = 0; i < LANE_BUCKETS; i++) {
+        char le[32] = "+Inf";
+        if (i + 1 < LANE_BUCKETS) snprintf(le, sizeof le, "%g", lane_bucket_s(i));
         n += times->counts[i];
-        if (i + 1 < LANE_BUCKETS)
-            add(text, "%s_bucket{model=\"%s\",le=\"%g\"} %llu\n", name, model, lane_bucket_s(i),
-                (unsigned long long)n);
+        begin_value(text, name, "_bucket", model, le);
+        add(text, "%llu\n", n);
     }
-    add(text, "%s_bucket{model=\"%s\",le=\"+Inf\"} %llu\n", name, model, (unsigned long long)n);
-    add(text, "%s_sum{model=\"%s\"} %.6f\n", name, model, times->sum);
-    add(text, "%s_count{model=\"%s\"} %llu\n", name, model, (unsigned long long)n);
+    begin_value(text, name, "_sum", model, NULL);
+    add(text, "%.6f\n", times->sum);
+    begin_value(text, name, "_count", model, NULL);
+    add(text, "%llu\n", n);
 }
 
 static void get_metrics(void *user, struct exchange *exchange) {
@@ -118,13 +136,13 @@ static void get_metrics(void *user, struct exchange *exchange) {
         add(&text, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->kind);
         for (size_t i = 0; i < n; i++) {
             lane_get_stats(server_lane(server, i), &stats);
-            add(&text, "%s{model=\"%s\"} %.9g\n", m->name, lane_name(server_lane(server, i)),
-                m->value(&stats));
+            begin_value(&text, m->name, "", lane_name(server_lane(server, i)), NULL);
+            add(&text, "%.9g\n", m->value(&stats));
         }
     }
-    static const char *const names[N_LANE_TIMES] = {
-        "octet_queue_seconds", "octet_prefill_seconds", "octet_time_to_first_token_seconds",
-        "octet_time_per_token_seconds"};
+    static const char *const names[N_LANE_TIMES] = {"octet_queue_seconds", "octet_prefill_seconds",
+                                                    "octet_time_to_first_token_seconds",
+                                                    "octet_time_per_token_seconds"};
     for (size_t k = 0; k < N_LANE_TIMES; k++) {
         add(&text, "# TYPE %s histogram\n", names[k]);
         for (size_t i = 0; i < n; i++) {

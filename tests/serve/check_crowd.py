@@ -154,12 +154,16 @@ def health_or_none(server):
 
 
 def test_unread():
-    """A client that never reads its stream is dropped before its backlog fills the memory."""
-    server = Server("--parallel", "2", "-q")
-    s = begin(server, text("int main", max_tokens=8000, ignore_eos=True, logprobs=20, n=64), 4096)
+    """A client that never reads its stream is dropped before its backlog fills the memory. Each of
+    its tokens brings the name of the model, so this long one fills that the sooner."""
+    server = Server("--parallel", "2", "-q", name='a "long" name' * 1000)
+    s = begin(server, text("int main", max_tokens=8000, ignore_eos=True, n=64), 4096)
     s.recv(10)
-    dropped = wait_for(lambda: server.metric(CANCELLED) >= 1, 600)
+    dropped = wait_for(lambda: server.metric(CANCELLED) >= 1, 600, 0.2)
     check("who_does_not_read_is_dropped", dropped is not None)
+    _, _, metrics = server.ask("/metrics")
+    check("metrics_name_any_model", ('{model="' + 'a \\"long\\" name' * 1000 + '"} 1') in metrics,
+          metrics[:300])
     check("others_are_served_then", server.ask(THERE, text("x", max_tokens=2))[0] == 200)
     s.close()
     server.stop()

@@ -31,9 +31,9 @@ def finish():
 
 
 class Server:
-    def __init__(self, *options, model=MODEL):
+    def __init__(self, *options, model=MODEL, name="tiny"):
         self.process = subprocess.Popen(
-            [OCTET, "serve", "-m", f"tiny={model}", "--port", "0", *options],
+            [OCTET, "serve", "-m", f"{name}={model}", "--port", "0", *options],
             stderr=subprocess.PIPE, text=True)
         self.lines = []
         while not self.lines or "http://" not in self.lines[-1]:
