@@ -124,7 +124,7 @@ void probe_reader_close(struct probe_reader *reader) {
 static size_t n_sweep_tasks(void) {
     const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
     uint64_t wanted = least_buffer;
-    if (l3 > 0 && 2 * (uint64_t)l3 > wanted) wanted = 2 * (uint64_t)l3;
+    if (l3 > 0 && 4 * (uint64_t)l3 > wanted) wanted = 4 * (uint64_t)l3;
     const uint64_t available = probe_ram_available();
     if (available != 0 && available / 4 < wanted) wanted = available / 4;
     return wanted < TASK_BYTES ? 1 : (size_t)(wanted / TASK_BYTES);
@@ -139,7 +139,7 @@ static double read_speed(struct probe_reader *reader, size_t way, const void *da
     return (double)n / probe_reader_time(reader, way, data, n);
 }
 
-/* The best of each way once and, as there is noise, of the fastest ones again. */
+/* Every way once and, as there is noise, the fastest ones again: the best of all. */
 static double best_read_speed(struct probe_reader *reader, const void *data, size_t n_bytes) {
     double speeds[PROBE_N_WAYS], best = 0;
     for (size_t way = 0; way < PROBE_N_WAYS; way++)
