@@ -206,6 +206,7 @@ INLINE void add_four(const struct four_format *f, const struct direct *r, const 
                     x[t][j] = _mm256_add_epi16(x[t][j], y);
                 else
                     x[t][j] = f->has_min ? y : _mm256_add_epi16(y, load_256(acts[t].sums + c * 16));
+                IN_THIS_ORDER(x[t][j]);
             }
         }
         UNROLL
