@@ -80,7 +80,7 @@ probe_flags = $(if $(findstring generic,$(1)),-O3)\
  $(if $(findstring neon,$(1)),-O3 -march=armv8.2-a+dotprod)
 
 .PHONY: all lib grammars help deps check quick-check style demo check-clients check-clients-all \
-        check-aarch64 asan tests tests-asan tests-cov tsan check-threads fuzz fuzz-build \
+        check-aarch64 asan kernels-asan tests tests-asan tests-cov tsan check-threads fuzz fuzz-build \
         fuzz-serve clang-lint clang-syntax neon bench coverage format install uninstall clean
 all: $(BUILD)/octet lib ## the program and the library (default)
 lib: $(BUILD)/liboctet.a $(BUILD)/liboctet.so
@@ -129,12 +129,9 @@ $(1)/octet: $$(call cli_obj,$(1)) $(1)/libserver.a $(1)/libcompare.a $(1)/liboct
 $(1)/tests/%: tests/%.c $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)$(2) $$(COMPILE) $$($(3)) -Itests -MMD -MP -MF $$@.d -MT $$@ \
-	    $$< -o $$@ $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a $$(LDFLAGS) -lcmocka \
+	    $$< $$(filter %.o,$$^) -o $$@ $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a $$(LDFLAGS) -lcmocka \
 	    $$(SERVER_LIBS) $$(COMPARE_LIBS) $$(LIB_LIBS)
 -include $$(wildcard $(1)/*/*.d)
-# What takes longest with sanitizers: a goal to begin with.
-.PHONY: kernels-$(notdir $(1))
-kernels-$(notdir $(1)): $$(filter $(1)/kernels/%,$$(call lib_obj,$(1)))
 endef
 
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -149,14 +146,21 @@ COV := -O0 -g --coverage
 FUZZ := $(SANITIZE) -fsanitize=fuzzer-no-link -Werror
 FUZZ_ISA := -O1 -Werror
 NEON := -ffunction-sections -Werror
-# Tested as they are released, since sanitizers would take minutes: the same code as avx512.c, and
+# Kernels of instruction sets are tested as they are released, three times as fast, and with sanitizers
+# in the two programs that try all of them. Not avx512_gfni.c, which is the same code as avx512.c, nor
 # what this machine can only compile, not run.
-UNCHECKED := avx512_gfni $(if $(shell grep -s -m1 -w avx512_vnni /proc/cpuinfo),,avx512)
-$(UNCHECKED:%=$(BUILD)/asan/kernels/%.o): $(BUILD)/asan/%.o: $(BUILD)/%.o
+ISA_KERNELS := $(patsubst src/%.c,%.o,$(filter-out %/pick.c %/scalar.c,$(wildcard src/kernels/*.c)))
+$(ISA_KERNELS:%=$(BUILD)/asan/%): $(BUILD)/asan/%: $(BUILD)/%
 	@mkdir -p $(@D)
 	@cp $< $@
+RUNS_AVX512 := $(shell grep -s -m1 -o -w avx512_vnni /proc/cpuinfo)
+CHECKED := $(if $(filter x86_64,$(ARCH)),avx2 $(if $(RUNS_AVX512),avx512)) \
+           $(if $(filter aarch64,$(ARCH)),neon)
+CHECKED := $(CHECKED:%=$(BUILD)/checked/kernels/%.o)
+$(BUILD)/asan/tests/test_kernels $(BUILD)/asan/tests/test_bits: $(CHECKED)
 $(eval $(call flavour,$(BUILD),$(CC),WERROR,WERROR))
 $(eval $(call flavour,$(BUILD)/asan,$(CC),ASAN,ASAN_ISA))
+$(eval $(call flavour,$(BUILD)/checked,$(CC),ASAN,ASAN_ISA))
 $(eval $(call flavour,$(BUILD)/tsan,$(CC),TSAN,TSAN_ISA))
 $(eval $(call flavour,$(BUILD)/cov,$(CC),COV,COV))
 $(eval $(call flavour,$(BUILD)/fuzz,$(CLANG),FUZZ,FUZZ_ISA))
@@ -192,6 +196,7 @@ check-clients check-clients-all:
 	@test -n "$(MODEL)" || { echo "no model in models/: make $@ MODEL=..." >&2; exit 1; }
 	@tests/clients/run.sh $(BUILD)/octet $(MODEL) $(if $(filter %-all,$@),--all)
 asan: kernels-asan $(BUILD)/asan/octet tests-asan ## the program and its unit tests with sanitizers
+kernels-asan: $(CHECKED) # they take longest: a goal to begin with
 tests-asan: $(call test_bin,$(BUILD)/asan)
 # What shares memory between threads: the pool, sessions, the cache's writer, lanes and HTTP.
 THREAD_TESTS := threads session cache fim

@@ -18,7 +18,8 @@ mkdir -p "$logs"
 emulator=
 seconds=600 # for one program of tests
 left_out=" " # tests the emulator can not run
-build_tests=("kernels-$flavour" "$build/$flavour/octet" "tests-$flavour")
+build_tests=("$build/$flavour/octet" "tests-$flavour")
+[ "$flavour" = asan ] && build_tests=(kernels-asan "${build_tests[@]}")
 program=$build/$flavour/octet
 if [ "$flavour" = aarch64 ]; then
     emulator=qemu-aarch64
@@ -106,9 +107,10 @@ is_run() {
     echo "skipped: $1 (not under an emulator)"
     return 1
 }
-# Runs COMMAND for each NAME, which is {} in it, one per core; each leaves its log and exit status.
-slow=(test_builtin_tasks test_bits test_cache test_grade test_tokenizer
-      serve_hostile resume files lsp serve_dialects) # begin first
+# Runs COMMAND for each NAME, which is {} in it, one per core and one more, since some wait; each
+# leaves its log and exit status.
+slow=(test_builtin_tasks test_bits test_grade test_box test_tokenizer test_api
+      serve_hostile files resume lsp pull bench) # begin first
 run_each() { # COMMAND LOG_PREFIX NAME...
     local command=$1 prefix=$2 name
     shift 2
@@ -116,7 +118,7 @@ run_each() { # COMMAND LOG_PREFIX NAME...
         [[ " $* " == *" $name "* ]] && echo "$name"
     done >"$logs/order"
     printf '%s\n' "$@" | grep -vxF -f "$logs/order" >>"$logs/order"
-    xargs -P "$(nproc)" -I{} sh -c \
+    xargs -P $(($(nproc) + 1)) -I{} sh -c \
         "$command >$logs/$prefix{}.log 2>&1; echo \$? >$logs/$prefix{}.status" <"$logs/order"
 }
 
