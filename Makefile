@@ -129,7 +129,8 @@ $(1)/octet: $$(call cli_obj,$(1)) $(1)/libserver.a $(1)/libcompare.a $(1)/liboct
 $(1)/tests/%: tests/%.c $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)$(2) $$(COMPILE) $$($(3)) -Itests -MMD -MP -MF $$@.d -MT $$@ \
-	    $$< $$(filter %.o,$$^) -o $$@ $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a $$(LDFLAGS) -lcmocka \
+	    $$< $$(filter %.o,$$^) -o $$@ \
+	    $(1)/libserver.a $(1)/libcompare.a $(1)/liboctet.a $$(LDFLAGS) -lcmocka \
 	    $$(SERVER_LIBS) $$(COMPARE_LIBS) $$(LIB_LIBS)
 -include $$(wildcard $(1)/*/*.d)
 endef
@@ -146,9 +147,9 @@ COV := -O0 -g --coverage
 FUZZ := $(SANITIZE) -fsanitize=fuzzer-no-link -Werror
 FUZZ_ISA := -O1 -Werror
 NEON := -ffunction-sections -Werror
-# Kernels of instruction sets are tested as they are released, three times as fast, and with sanitizers
-# in the two programs that try all of them. Not avx512_gfni.c, which is the same code as avx512.c, nor
-# what this machine can only compile, not run.
+# Kernels of instruction sets are tested as they are released, since sanitizers would take minutes, and
+# with them in the two programs that try every format. Not avx512_gfni.c, which is the same code as
+# avx512.c, nor what this machine can only compile, not run.
 ISA_KERNELS := $(patsubst src/%.c,%.o,$(filter-out %/pick.c %/scalar.c,$(wildcard src/kernels/*.c)))
 $(ISA_KERNELS:%=$(BUILD)/asan/%): $(BUILD)/asan/%: $(BUILD)/%
 	@mkdir -p $(@D)

@@ -38,16 +38,15 @@ void bench_reads_begin(struct bench *bench, size_t i_depth) {
     }
 }
 
-/* Bytes per second of plain reads of what the model's files hold; 0: too few to be timed. All ways
- * read the same part of a large file in a turn, and another one in the next turn. */
-static double read_files(struct bench *bench, size_t turn, size_t way) {
+/* Bytes per second of plain reads of what the model's files hold; 0: too few to be timed. Of large
+ * files always the same part, so that it stays in memory if they do not fit. */
+static double read_files(struct bench *bench, size_t way) {
     double taken = 0, n_read = 0;
     const void *bytes;
     size_t n_bytes;
     for (size_t i = 0; octet_model_file(bench->model, i, &bytes, &n_bytes); i++) {
-        const size_t n_parts = n_bytes / most_read, n = n_parts > 0 ? most_read : n_bytes;
-        const char *part = (const char *)bytes + (n_parts > 0 ? turn % n_parts * most_read : 0);
-        taken += probe_reader_time(bench->reader, way, part, n);
+        const size_t n = n_bytes < most_read ? n_bytes : most_read;
+        taken += probe_reader_time(bench->reader, way, bytes, n);
         n_read += (double)n;
     }
     return taken > 0 ? n_read / taken : 0;
@@ -60,8 +59,7 @@ void bench_read_on(struct bench *bench, size_t n_passes, double beside) {
         bench->anon_unread = probe_rss_anon();
     }
     for (; bench->n_passes < n_passes; bench->n_passes++) {
-        const size_t turn = bench->n_passes / PROBE_N_WAYS, way = bench->n_passes % PROBE_N_WAYS;
-        const double speed = read_files(bench, turn, way);
+        const double speed = read_files(bench, bench->n_passes % PROBE_N_WAYS);
         bench->read_turns[bench->n_passes] = beside > 0 ? speed * beside : speed;
     }
 }
