@@ -437,11 +437,14 @@ static void test_long_products_match(void **state) {
         if (quant_at(i)->unpack) check_whole(quant_at(i), 5, 6, 5632);
 }
 
-/* More tokens than have room for their sums beside a part of the rows. */
+/* More tokens than have room for their sums beside a part of the rows, or than stay in a cache while
+ * many rows pass. */
 static void test_products_of_many_tokens_match(void **state) {
     (void)state;
     check_whole(quant_find(QUANT_Q4_K), 17, 1500, 768);
     check_whole(quant_find(QUANT_Q8_0), 17, 1500, 544);
+    check_whole(quant_find(QUANT_Q4_K), 117, 397, 1280);
+    check_whole(quant_find(QUANT_Q8_0), 100, 250, 1056);
 }
 
 static void test_product_is_that_of_the_decoded_weights(void **state) {

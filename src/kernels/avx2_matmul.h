@@ -338,20 +338,47 @@ static void matmul_direct(const struct job *job, const struct format *f, void *s
     }
 }
 
-static void matmul_strips(const struct job *job, const struct format *f, struct strip *s) {
-    size_t step = STRIP_ELEMS / job->a->block, block_bytes = job->type->block_bytes;
-    struct part part = {.job = job};
-    for (part.row = 0; part.row < job->n_rows; part.row += HALVES * WIDTH) {
-        const uint8_t *p[HALVES][WIDTH];
-        for (size_t h = 0; h < HALVES; h++) rows_from(job, part.row + h * WIDTH, p[h]);
-        for (part.b = 0; part.b < job->n_blocks; part.b += step) {
-            part.n_blocks = job->n_blocks - part.b < step ? job->n_blocks - part.b : step;
-            for (size_t h = 0; h < HALVES; h++)
-                for (size_t i = 0; i < part.n_blocks; i++) {
-                    f->build(p[h], &s[h], i);
-                    for (size_t r = 0; r < WIDTH; r++) p[h][r] += block_bytes;
+static void build_part(const struct part *p, const struct format *f, struct strip s[HALVES]) {
+    const struct job *job = p->job;
+    for (size_t h = 0; h < HALVES; h++) {
+        const uint8_t *block[WIDTH];
+        rows_from(job, p->row + h * WIDTH, block);
+        for (size_t r = 0; r < WIDTH; r++) block[r] += p->b * job->type->block_bytes;
+        for (size_t i = 0; i < p->n_blocks; i++) {
+            f->build(block, &s[h], i);
+            for (size_t r = 0; r < WIDTH; r++) block[r] += job->type->block_bytes;
+        }
+    }
+}
+
+/* How many tokens pass over a part at a time: all of them or, in bands of about the same size, as
+ * many as leave the second-level cache room for more. */
+static size_t band_of(size_t n) {
+    size_t n_bands = (n + MAX_BAND - 1) / MAX_BAND, band = (n + n_bands - 1) / n_bands;
+    return (band + WHOLE_TILES - 1) / WHOLE_TILES * WHOLE_TILES;
+}
+
+/* Tokens that stay in the second-level cache as they are pass over a strip, part after part, and
+ * then over the next rows' one. Of more, one part's elements are kept there for a run of rows. */
+static void matmul_strips(const struct job *job, const struct format *f, void *scratch) {
+    const struct act *a = job->a;
+    const size_t step = STRIP_ELEMS / a->block, band = band_of(a->n);
+    const size_t run = a->n * a->k <= FEW_BYTES ? STRIP_ROWS : RUN_ROWS;
+    struct strip *s = scratch;
+    float *sums = (float *)(void *)(s + HALVES);
+    struct part p = {.job = job};
+    for (; p.run < job->n_rows; p.run = p.end) {
+        p.end = job->n_rows - p.run < run ? job->n_rows : p.run + run;
+        for (p.first = 0; p.first < a->n; p.first += p.n) {
+            p.n = a->n - p.first < band ? a->n - p.first : band;
+            for (p.b = 0; p.b < job->n_blocks; p.b += p.n_blocks) {
+                p.n_blocks = job->n_blocks - p.b < step ? job->n_blocks - p.b : step;
+                for (p.row = p.run; p.row < p.end; p.row += STRIP_ROWS) {
+                    p.sums = sums + (p.row - p.run) * p.n;
+                    build_part(&p, f, s);
+                    f->run(&p, s);
                 }
-            f->run(&part, s);
+            }
         }
     }
 }

@@ -14,8 +14,14 @@
 enum {
     STRIP_ELEMS = 1024, // of a row
     HALVES = 2,         // strips that a tile takes at once
-    TILE_TOKENS = 4,    // at most, see `tile_tokens`
-    FETCH_LINES = 3,    // fetched together
+    STRIP_ROWS = HALVES * WIDTH,
+    TILE_TOKENS = 4, // at most, see `tile_tokens`
+    FETCH_LINES = 3, // fetched together
+    // Of a run of rows and a band of tokens, see `matmul_strips`.
+    RUN_ROWS = 96,
+    MAX_BAND = 192,
+    WHOLE_TILES = 12,      // tokens are taken by threes or by fours
+    FEW_BYTES = 256 << 10, // of activations, half of a small second-level cache
 };
 
 /* 8 rows by up to STRIP_ELEMS elements. */
@@ -27,7 +33,9 @@ struct strip {
     __m256i pair[STRIP_ELEMS / QUANT_GROUP / 2];
     float d[STRIP_ELEMS / CHUNK][WIDTH], dmin[STRIP_ELEMS / CHUNK][WIDTH];
 };
-_Static_assert(HALVES * sizeof(struct strip) <= 65536, "must fit into any matmul scratch");
+_Static_assert(HALVES * sizeof(struct strip) + RUN_ROWS * MAX_BAND * sizeof(float) <=
+                   65536 + 64 * STRIP_ELEMS,
+               "must fit into the matmul scratch of rows that are longer than a strip");
 
 /* How many products of neighbouring pairs of elements with activations one int16 can sum up. The
  * largest element, offset included, decides. */
@@ -359,11 +367,17 @@ INLINE void build_rows_32(const uint8_t *const p[WIDTH], load_fn *load, const st
 
 /* ---- Fetching -------------------------------------------------------------------------------- */
 
-/* Blocks B .. B + n_blocks - 1 of rows ROW .. of all tokens; continues the sums in y unless B is 0.
- */
+/* Blocks B .. B + n_blocks - 1 of rows ROW .. with tokens FIRST .. FIRST + n - 1. Rows are taken in
+ * runs, all of whose rows pass over these blocks before the next ones come. */
 struct part {
     const struct job *job;
+    size_t run, end; // rows of the run
     size_t row, b, n_blocks;
+    size_t first, n;
+    // (n, STRIP_ROWS) of these rows so far, kept from one part to the next; in y tokens are often
+    // multiples of a page apart, and compete for the same few lines of caches. The last part writes
+    // y.
+    float *sums;
 };
 
 /* What the next pair of strips will hold, fetched bit by bit while tokens pass over this one, or
@@ -374,19 +388,21 @@ struct fetch {
     size_t turn; // how many times FETCH_LINES are fetched at a time
 };
 
-/* The next part of the rows of P or, past their end, the first one of the next rows, which may be
- * past the end of the weights; all of it is asked for after N_TURNS. */
+/* The part after P: its blocks of the next rows of the run, the next blocks of the run's first rows
+ * or, after its last part, the first ones of the next run, which may be past the end of the
+ * weights; all of it is asked for after N_TURNS. */
 INLINE struct fetch fetch_after(const struct part *p, size_t n_turns) {
     const struct job *job = p->job;
     const size_t step = FETCH_LINES * CACHE_LINE, most = STRIP_ELEMS / job->a->block;
-    size_t row = p->row, b = p->b + p->n_blocks;
-    if (b == job->n_blocks) {
-        row += HALVES * WIDTH;
-        b = 0;
+    size_t row = p->row + STRIP_ROWS, b = p->b;
+    if (row >= p->end) {
+        b += p->n_blocks;
+        row = b < job->n_blocks ? p->run : p->end;
+        if (b == job->n_blocks) b = 0;
     }
     size_t n_blocks = job->n_blocks - b < most ? job->n_blocks - b : most;
     struct fetch f = {.row = job->w + row * job->row_bytes + b * job->type->block_bytes,
-                      .n_rows = HALVES * WIDTH,
+                      .n_rows = STRIP_ROWS,
                       .row_bytes = job->row_bytes,
                       .of_row = n_blocks * job->type->block_bytes};
     size_t n_steps = f.n_rows * ((f.of_row + step - 1) / step);
@@ -567,35 +583,38 @@ INLINE void tile(const struct part *p, const struct strip *s, size_t t0, size_t 
                  const struct traits *f, struct fetch *next) {
     const struct job *job = p->job;
     const struct act *a = job->a;
-    size_t n_left = job->n_rows - p->row, at = t0 * a->k + p->b * a->block;
+    size_t n_left = job->n_rows - p->row, at = (p->first + t0) * a->k + p->b * a->block;
     struct tokens tokens = {a->q + at,
                             a->bsum + at / QUANT_GROUP,
-                            a->d + t0 * job->n_blocks + p->b,
+                            a->d + (p->first + t0) * job->n_blocks + p->b,
                             a->k,
                             job->n_blocks,
                             job->offset};
-    __m256i lanes[HALVES] = {first_lanes(n_left), first_lanes(n_left > WIDTH ? n_left - WIDTH : 0)};
     __m256 acc[HALVES][TILE_TOKENS];
-    float *y = job->y + t0 * job->ldy + p->row;
+    float *sums = p->sums + t0 * STRIP_ROWS;
+    float *y = job->y + (p->first + t0) * job->ldy + p->row;
     UNROLL
     for (size_t t = 0; t < n; t++) UNROLL
     for (size_t h = 0; h < HALVES; h++)
-        acc[h][t] = p->b == 0 ? _mm256_setzero_ps()
-                    : n_left >= HALVES * WIDTH
-                        ? _mm256_loadu_ps(y + t * job->ldy + h * WIDTH)
-                        : _mm256_maskload_ps(y + t * job->ldy + h * WIDTH, lanes[h]);
+        acc[h][t] =
+            p->b == 0 ? _mm256_setzero_ps() : _mm256_load_ps(sums + (t * HALVES + h) * WIDTH);
     run_tile(s, p->n_blocks, tokens, n, f, next, acc);
+    bool last = p->b + p->n_blocks == job->n_blocks;
     UNROLL
     for (size_t t = 0; t < n; t++) UNROLL
     for (size_t h = 0; h < HALVES; h++)
-        if (n_left >= HALVES * WIDTH)
+        if (!last)
+            _mm256_store_ps(sums + (t * HALVES + h) * WIDTH, acc[h][t]);
+        else if (n_left >= STRIP_ROWS)
             _mm256_storeu_ps(y + t * job->ldy + h * WIDTH, acc[h][t]);
         else
-            _mm256_maskstore_ps(y + t * job->ldy + h * WIDTH, lanes[h], acc[h][t]);
+            _mm256_maskstore_ps(y + t * job->ldy + h * WIDTH,
+                                first_lanes(n_left > h * WIDTH ? n_left - h * WIDTH : 0),
+                                acc[h][t]);
 }
 
 INLINE void run_strip(const struct part *p, const struct strip *s, const struct traits *f) {
-    const size_t wide = tile_tokens(f), n = p->job->a->n;
+    const size_t wide = tile_tokens(f), n = p->n;
     size_t blocks_of_256 = (p->n_blocks * p->job->a->block + QUANT_MAX_BLOCK - 1) / QUANT_MAX_BLOCK;
     struct fetch next = fetch_after(p, (n + wide - 1) / wide * blocks_of_256);
     size_t t = 0;
