@@ -437,8 +437,8 @@ static void test_long_products_match(void **state) {
         if (quant_at(i)->unpack) check_whole(quant_at(i), 5, 6, 5632);
 }
 
-/* More tokens than have room for their sums beside a part of the rows, or than stay in a cache while
- * many rows pass. */
+/* More tokens than have room for their sums beside a part of the rows, or than stay in a cache
+ * while many rows pass. */
 static void test_products_of_many_tokens_match(void **state) {
     (void)state;
     check_whole(quant_find(QUANT_Q4_K), 17, 1500, 768);
