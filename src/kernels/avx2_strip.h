@@ -33,9 +33,8 @@ struct strip {
     __m256i pair[STRIP_ELEMS / QUANT_GROUP / 2];
     float d[STRIP_ELEMS / CHUNK][WIDTH], dmin[STRIP_ELEMS / CHUNK][WIDTH];
 };
-_Static_assert(HALVES * sizeof(struct strip) + RUN_ROWS * MAX_BAND * sizeof(float) <=
-                   65536 + 64 * STRIP_ELEMS,
-               "must fit into the matmul scratch of rows that are longer than a strip");
+_Static_assert(HALVES * sizeof(struct strip) + RUN_ROWS * MAX_BAND * sizeof(float) <= LEAST_SCRATCH,
+               "must fit into any matmul scratch");
 
 /* How many products of neighbouring pairs of elements with activations one int16 can sum up. The
  * largest element, offset included, decides. */

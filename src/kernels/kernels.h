@@ -130,7 +130,8 @@ static inline void kernels_multiply(const struct kernels *kernels, const struct 
 }
 
 /* What matmul and matmul_float may use as scratch for rows of k elements. */
-static inline size_t matmul_scratch_bytes(size_t k) { return 64 * k + 65536; }
+enum { LEAST_SCRATCH = 160 << 10 }; // however short they are
+static inline size_t matmul_scratch_bytes(size_t k) { return 64 * k + LEAST_SCRATCH; }
 
 /* exp as every table computes it; for router and samplers. */
 float kernel_exp(float x);

@@ -130,18 +130,10 @@ INLINE void gemv_tile(const struct job *job, size_t n_groups, bool has_min,
 INLINE void gemv(const struct job *job, size_t n_groups, bool has_min,
                  void (*load)(const uint8_t *p, struct block *out)) {
     for (size_t row = 0; row < job->n_rows; row += WIDTH) switch (job->a->n) {
-        case 1:
-            gemv_tile(job, n_groups, has_min, load, row, 1);
-            break;
-        case 2:
-            gemv_tile(job, n_groups, has_min, load, row, 2);
-            break;
-        case 3:
-            gemv_tile(job, n_groups, has_min, load, row, 3);
-            break;
-        default:
-            gemv_tile(job, n_groups, has_min, load, row, 4);
-            break;
+        case 1: gemv_tile(job, n_groups, has_min, load, row, 1); break;
+        case 2: gemv_tile(job, n_groups, has_min, load, row, 2); break;
+        case 3: gemv_tile(job, n_groups, has_min, load, row, 3); break;
+        default: gemv_tile(job, n_groups, has_min, load, row, 4); break;
         }
 }
 
@@ -193,7 +185,7 @@ struct strip {
     int16_t min[STRIP_GROUPS + 8][WIDTH];
     float d[STRIP_GROUPS / 2][WIDTH], dmin[STRIP_GROUPS / 2][WIDTH];
 };
-_Static_assert(sizeof(struct strip) <= 65536, "must fit into any matmul scratch");
+_Static_assert(sizeof(struct strip) <= LEAST_SCRATCH, "must fit into any matmul scratch");
 
 /* Block b (from the start of the row) of rows row..row+3 becomes block i of the strip. */
 static void strip_block(const struct job *job, size_t row, size_t b, size_t i, struct strip *s) {
