@@ -168,7 +168,7 @@ enum {
 };
 _Static_assert(CHUNK / 32 * sizeof(struct strip_32) <= CHUNK / 256 * sizeof(struct strip_256),
                "a panel of blocks of 32 fits");
-_Static_assert(PANEL_BYTES < LEAST_SCRATCH, "matmul_scratch_bytes leaves room for sums");
+_Static_assert((size_t)PANEL_BYTES < LEAST_SCRATCH, "matmul_scratch_bytes leaves room for sums");
 
 /* Tokens whose sums fit scratch beside a panel. */
 static size_t most_tokens(size_t k) {
